@@ -5,16 +5,35 @@ A `ChartSource` does the I/O (asynchronously) and hands out a `Chart`: a snapsho
 that screening and verification are pure functions of what was read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
-from medagent.evidence import Fact, Query, Reading
+from medagent.evidence import Fact, Query, Reading, SourceRef
 from medagent.intervals import Interval
 from medagent.records import Skipped
 from medagent.value_sets import ValueSet
 
 AsOf = datetime | Literal["latest"]
+
+
+class AttachedText(Protocol):
+    """A text that a document or report carries, and where its base64 stands."""
+
+    @property
+    def source(self) -> SourceRef:
+        """The resource that holds it: the document itself, or a Binary."""
+        ...
+
+    @property
+    def pointer(self) -> str:
+        """JSON Pointer of the base64 in that resource."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The text, decoded."""
+        ...
 
 
 class Chart(Protocol):
@@ -64,6 +83,11 @@ class Chart(Protocol):
 
     def fact(self, evidence_id: str) -> Fact:
         """A fact of this chart by id. Raises ChartError for an id it never gave out."""
+        ...
+
+    def texts(self, evidence_id: str) -> Sequence[AttachedText]:
+        """The texts that a DocumentReference or DiagnosticReport carries; empty where it carries none that can be read.
+        `slice_of` MUST give the bytes that hold them, too."""
         ...
 
     def slice_of(self, sha256: str) -> bytes:

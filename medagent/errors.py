@@ -5,6 +5,8 @@ Every message names the field, file or resource that is wrong and what to do abo
 patient data: a resource type, an id and an element name are the most that one may say.
 """
 
+from typing import Literal
+
 
 class MedAgentError(Exception):
     """Anything that MedAgent reports. Exit status 1 on the command line."""
@@ -42,6 +44,10 @@ class ChartError(MedAgentError):
     """A chart could not be read. Nothing was recorded."""
 
 
+class ImageError(MedAgentError):
+    """An image is there and cannot be read, or is more than may be taken into memory."""
+
+
 class RuleError(MedAgentError):
     """A guideline, rule or value set does not say what a rule must say."""
 
@@ -54,5 +60,22 @@ class AuditError(StoreError):
     """The audit log could not take an event. What it was to record must not happen."""
 
 
+class JournalError(StoreError):
+    """What a run asks for is not what its journal holds. It cannot be resumed: start the request anew."""
+
+
 class ToolRefused(MedAgentError):
     """A tool declines, with a reason that the model may read and act on. Anything else ends the run."""
+
+
+ModelFailure = Literal["unavailable", "deadline", "too_long", "refused", "invalid_output"]
+"""How a model call ends where it gives nothing: the server cannot be reached or is overloaded; time ran out; prompt and
+answer exceed the context; the server refuses the request; what came back cannot be used."""
+
+
+class ModelError(MedAgentError):
+    """A model gave no answer. Carries how, and nothing of what was asked or answered."""
+
+    def __init__(self, failure: ModelFailure, message: str) -> None:
+        super().__init__(message)
+        self.failure: ModelFailure = failure

@@ -5,6 +5,7 @@
 only `medagent.verifier` makes one. `Draft` is never shown.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -43,6 +44,13 @@ class Draft(Record):
     proposal: str
     """Id of the proposal among the propositions."""
     propositions: tuple[Proposition, ...] = Field(min_length=1)
+
+
+class Considerations(Record):
+    """What a model drafts on its own, apart from any rule's proposal. Never shown."""
+
+    propositions: tuple[Proposition, ...] = Field(min_length=1)
+    """Of any kind but a proposal: an option rests on a rule, and comes as a `Draft`."""
 
 
 class Citation(Record):
@@ -97,11 +105,16 @@ class Recommendation(Record):
 
     id: str
     title: str
-    stance: Literal["option", "considered", "obtain", "withheld", "conflict"]
-    category: Literal["harm", "missing_data", "treatment_gap", "prevention"]
+    author: Literal["engine", "model"] = "engine"
+    """`model`: chosen by a model apart from any rule; it proposes nothing."""
+    stance: Literal["option", "considered", "obtain", "withheld", "conflict", "noted"]
+    """`noted`: nothing is proposed; checked statements, and beside them what the model thinks or sees."""
+    category: Literal["harm", "missing_data", "treatment_gap", "prevention", "noted"]
     urgency: Literal["info", "warning", "critical"]
-    strength: Strength
-    rule: RuleRef
+    strength: Strength | None
+    """None: no rule, so no grade."""
+    rule: RuleRef | None
+    """None: no rule stands behind it."""
     action: str
     warnings: tuple[str, ...] = ()
     """Sentences rendered by us: what the gate could not decide, what conflicts."""
@@ -179,6 +192,135 @@ class ModelRef(Record):
 
     name: str
     revision: str | None
+    adapter: str | None = None
+
+
+class CallOutcome(StrEnum):
+    """How a call of a model ended."""
+
+    ANSWERED = "answered"
+    UNAVAILABLE = "unavailable"
+    DEADLINE = "deadline"
+    TOO_LONG = "too_long"
+    REFUSED = "refused"
+    INVALID_OUTPUT = "invalid_output"
+
+
+class ModelCall(Record):
+    """One exchange with a model, without what was said: that is kept in the journal, by these hashes."""
+
+    key: str
+    """Its place in the journal, such as `model/2`."""
+    purpose: Literal["reason", "draft", "repair"]
+    outcome: CallOutcome
+    recorded_sha256: str
+    """Of the request as it is kept (`ModelRequest.recorded`)."""
+    request_sha256: str | None = None
+    """Of the HTTP body that was sent."""
+    response_sha256: str | None = None
+    """Of the HTTP body that was received."""
+    model: str
+    adapter: str | None = None
+    revision: str | None = None
+    weights_digest: str | None = None
+    server: str | None = None
+    temperature: str
+    top_p: str
+    seed: int
+    tokens_max: int
+    prompt_tokens: int = 0
+    cached_tokens: int | None = None
+    completion_tokens: int = 0
+    finish: str | None = None
+    images: tuple[str, ...] = ()
+    """SHA-256 of each image that went along."""
+    attempts: int = 1
+    started_at: datetime
+    ended_at: datetime
+
+
+class ToolCall(Record):
+    """One call of a tool, without what it said."""
+
+    key: str
+    """Its place in the journal, such as `tool/2/0`."""
+    tool: str
+    outcome: Literal["answered", "refused", "invalid_arguments", "unknown_tool", "over_limit"]
+    request_sha256: str
+    result_sha256: str
+    evidence: int = 0
+    """How many pieces of evidence it named."""
+    shown: int = 0
+    total: int = 0
+    """How many lines the model was shown, of how many there were."""
+    tokens: int = 0
+    started_at: datetime
+    ended_at: datetime
+
+
+class Limit(Record):
+    """One bound of the model's work."""
+
+    name: Literal["steps", "tool_calls", "tokens", "images", "seconds", "context"]
+    most: int
+    used: int
+    reached: bool
+
+
+class PromptRef(Record):
+    """A prompt, tool description or schema that was in use."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class Agreement(Record):
+    """What several samples of one draft had in common (never shown as a probability, clinical: 18)."""
+
+    samples: int
+    needed: int
+    """How many had to say the same."""
+    agreed: Mapping[str, int]
+    """By proposition id: in how many samples it stands."""
+
+
+class DecisiveToken(Record):
+    """A slot of the draft with the least log probability of its tokens; recorded, never shown as a probability."""
+
+    pointer: str
+    """JSON Pointer in the draft as the model wrote it."""
+    logprob: str
+
+
+ReasoningEnd = Literal[
+    "drafted", "abstained", "disagreed", "unavailable", "deadline", "too_long", "refused", "invalid_output"
+]
+"""How the model's part of a run ended. `abstained`: it said itself that it has nothing to say."""
+
+
+class Reasoning(Record):
+    """The model's part of a run: for reviewers, never shown as advice."""
+
+    ended: ReasoningEnd
+    detail: str = ""
+    """Why, in our words, without patient data."""
+    prompts: tuple[PromptRef, ...] = ()
+    model_calls: tuple[ModelCall, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """What of the chart and its images did not fit and was left to the tools, in our words."""
+    repairs: int = 0
+    """How often the model was told that its draft could not be used."""
+    free_text: tuple[str, ...] = ()
+    """What the model wrote outside of the slots."""
+    invalid: tuple[str, ...] = ()
+    """What of its draft could not be taken, in our words."""
+    agreement: Agreement | None = None
+    decisive: tuple[DecisiveToken, ...] = ()
+    images: tuple[str, ...] = ()
+    """Ids of the images that it was shown."""
 
 
 class Mode(Record):
@@ -226,6 +368,9 @@ class Dossier(Record):
     recommendations: tuple[Recommendation, ...] = ()
     suppressed: tuple[Suppressed, ...] = ()
     drafts: tuple[Draft, ...] = ()
+    considerations: tuple[Considerations, ...] = ()
+    reasoning: Reasoning | None = None
+    """None: no model took part."""
     findings: tuple[Finding, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     listings: dict[str, tuple[str, ...]] = Field(default_factory=dict)

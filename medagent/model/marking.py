@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How text that nobody of us wrote reaches a model: marked as data, on one line, unable to end its mark.
+
+Chart text, notes, DICOM tags, guideline documents and a clinician's question may hold anything, also what a chat
+template or a tokenizer would take for its own signs (`<|im_start|>`, `<image>`, `[INST]`). Marking is a help to honest
+models; what a model makes of such text is stopped by the verifier, not by this.
+"""
+
+import re
+import unicodedata
+
+OPENING, CLOSING = "«", "»"
+_MARKS = str.maketrans({OPENING: "‹", CLOSING: "›"})
+_TEMPLATE_SIGN = re.compile(r"<(?=[|/!A-Za-z_\\])")
+_BRACKET_SIGN = re.compile(
+    r"\[(?=/?(?:INST|SYS|IMG|TOOL|AVAILABLE|SYSTEM|gMASK|CLS|SEP|MASK|PAD|UNK|BOS|EOS)\b)", re.IGNORECASE
+)
+
+
+def neutral(text: str) -> str:
+    """The text without signs that control a terminal, a direction of writing, a chat template or a tokenizer."""
+    shown = "".join(" " if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign for sign in text)
+    shown = "".join(sign for sign in shown if unicodedata.category(sign) not in ("Cf", "Co", "Cs", "Cn"))
+    return _BRACKET_SIGN.sub("(", _TEMPLATE_SIGN.sub("‹", shown))
+
+
+def marked(text: str, longest: int = 200) -> str:
+    """The text as data, within « and », on one line; longer text is cut and ends with an ellipsis."""
+    shown = " ".join(neutral(text).translate(_MARKS).split())
+    if len(shown) > longest:
+        shown = shown[: longest - 1].rstrip() + "…"
+    return f"{OPENING}{shown}{CLOSING}"
