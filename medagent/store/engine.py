@@ -5,16 +5,18 @@ On SQLite a writer begins with BEGIN IMMEDIATE: a transaction that starts as a r
 its turn and fails as soon as others write, too. Readers begin plainly, see one snapshot and hold up nobody.
 """
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from medagent.canonical import canonical_json
 from medagent.errors import StoreError
 
 _BUSY_SECONDS = 30  # transactions take milliseconds: who waits longer waits for something that hangs
@@ -65,6 +67,17 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that reads a single snapshot."""
     with _translated(engine), engine.begin() as connection:
         yield connection
+
+
+def alone(connection: Connection, *names: str) -> None:
+    """Waits until no other transaction works on the thing of these names, and keeps others away until it ends.
+
+    On SQLite a transaction that writes is alone anyway. What is read afterwards is what others left committed.
+    """
+    if connection.dialect.name != "sqlite":
+        digest = hashlib.sha256(canonical_json(["medagent", *names])).digest()
+        number = int.from_bytes(digest[:8], signed=True)
+        connection.execute(select(func.pg_advisory_xact_lock(number)))
 
 
 def reason(error: SQLAlchemyError) -> str:

@@ -8,14 +8,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, RowMapping, Table, insert, select
+from sqlalchemy import Connection, RowMapping, Table, exists, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from medagent.canonical import sha256_hex
 from medagent.clock import instant_text
-from medagent.errors import IntegrityError, StoreError
+from medagent.errors import IntegrityError, JournalError, StoreError
 from medagent.store.audit import append_event
 from medagent.store.cipher import Cipher, place
+from medagent.store.engine import alone
+from medagent.store.journal import JournaledCall, journaled
 from medagent.store.schema import ROW_SCHEMA, dossiers, evidence_bytes, recommendations, requests
 
 _ROWS_AT_ONCE = 500  # both bound the memory of one INSERT: evidence of a chart may be thousands of resources,
@@ -52,6 +54,8 @@ class RecordedOutcome:
     actor: str
     patient: str
     """Reference such as Patient/1. Stored encrypted only."""
+    journal: tuple[JournaledCall, ...] | None = None
+    """The calls that the dossier rests on. None: whatever was journaled under the request."""
 
 
 def write_request(
@@ -66,6 +70,7 @@ def write_request(
     actor: str,
 ) -> None:
     """Records a request once; the same one again changes nothing, another one under its id is refused."""
+    alone(connection, "request", tenant, request_id)
     stored = _row(connection, requests, tenant, request_id)
     if stored is not None:
         if _open(cipher, "requests", tenant, request_id, stored) != body:
@@ -92,12 +97,13 @@ def write_outcome(connection: Connection, cipher: Cipher, at: str, outcome: Reco
 
     Steps: (1) the bytes of the evidence are what their hashes say; (2) a repetition changes nothing, a second
     outcome is refused; (3) the dossier, (4) its recommendations and (5) evidence that is not yet there are written;
-    (6) the audit event commits to all of them.
+    (6) the audit event commits to all of them, and to the journal, which ends here.
     """
     for sha256, data in outcome.evidence.items():  # (1)
         if sha256_hex(data) != sha256:
             raise IntegrityError(f"The evidence handed over as {sha256} has another hash; nothing was recorded")
     tenant, dossier_id, digest = outcome.tenant, outcome.dossier_id, sha256_hex(outcome.canonical)
+    alone(connection, "request", tenant, outcome.request_id)
     if _is_repetition(connection, outcome, digest):  # (2)
         return
     facts = {
@@ -132,8 +138,42 @@ def write_outcome(connection: Connection, cipher: Cipher, at: str, outcome: Reco
             "dossier": dossier_id,
             "recommendations": offered,
             "evidence": sorted(outcome.evidence),
+            "journal": _journal(connection, outcome),
         },
     )
+
+
+def _journal(connection: Connection, outcome: RecordedOutcome) -> dict[str, object]:
+    """What the audit event says of the journal: each call, and how many rows tell of them."""
+    calls, rows = journaled(connection, outcome.tenant, outcome.request_id)
+    if outcome.journal is not None and outcome.journal != calls:
+        raise JournalError(
+            f"The outcome of the request {outcome.request_id} rests on other calls than its journal holds; "
+            "nothing was recorded"
+        )
+    return {"calls": calls, "rows": rows}
+
+
+def read_request(connection: Connection, cipher: Cipher, tenant: str, request_id: str) -> bytes:
+    """The body of a request."""
+    row = _row(connection, requests, tenant, request_id)
+    if row is None:
+        raise StoreError(f"There is no request {request_id} of the tenant {tenant}")
+    return _open(cipher, "requests", tenant, request_id, row)
+
+
+def requests_without_outcome(connection: Connection, tenant: str) -> tuple[str, ...]:
+    """The requests that are still open, the oldest first."""
+    ended = exists().where(dossiers.c.tenant == requests.c.tenant, dossiers.c.request_id == requests.c.id)
+    query = select(requests.c.id).where(requests.c.tenant == tenant, ~ended)
+    return tuple(connection.scalars(query.order_by(requests.c.created_at, requests.c.id)))
+
+
+def dossier_of_request(connection: Connection, cipher: Cipher, tenant: str, request_id: str) -> bytes | None:
+    """The canonical dossier that a request ended in. None: it has not ended."""
+    query = select(dossiers.c.id).where(dossiers.c.tenant == tenant, dossiers.c.request_id == request_id)
+    dossier_id = connection.scalar(query)
+    return read_dossier(connection, cipher, tenant, dossier_id)[0] if dossier_id is not None else None
 
 
 def read_dossier(connection: Connection, cipher: Cipher, tenant: str, dossier_id: str) -> tuple[bytes, RowMapping]:

@@ -29,6 +29,7 @@ APPEND_ONLY = (
     "dossiers",
     "recommendations",
     "evidence_bytes",
+    "journal",
     "audit_events",
     "log_entries",
     "checkpoints",
@@ -99,6 +100,25 @@ evidence_bytes = Table(
     Column("key_id", _KEY, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     PrimaryKeyConstraint("tenant", "sha256"),
+)
+
+# What happened to the calls of a run, in its order: a call is intended, attempted again, concluded.
+journal = Table(
+    "journal",
+    metadata,
+    *_own(),
+    Column("request_id", _ID, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("call_key", _ID, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("created_at", _INSTANT, nullable=False),
+    Column("sha256", _HASH, nullable=False),
+    Column("key_id", _KEY, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant", "request_id", "position"),
+    UniqueConstraint("tenant", "request_id", "call_key", "kind", "number", name="one_conclusion_per_call"),
+    ForeignKeyConstraint(["tenant", "request_id"], ["requests.tenant", "requests.id"]),
 )
 
 audit_events = Table(

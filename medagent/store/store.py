@@ -27,10 +27,20 @@ from medagent.store.audit import (
     events_page,
 )
 from medagent.store.engine import describe, open_engine, reading, writing
+from medagent.store.journal import SqlJournal
 from medagent.store.kept_checkpoint import KeptCheckpoint
 from medagent.store.keys import Keys, open_keys
 from medagent.store.migrate import prepare
-from medagent.store.records import RecordedOutcome, read_dossier, read_evidence, write_outcome, write_request
+from medagent.store.records import (
+    RecordedOutcome,
+    dossier_of_request,
+    read_dossier,
+    read_evidence,
+    read_request,
+    requests_without_outcome,
+    write_outcome,
+    write_request,
+)
 from medagent.store.schema import ROW_SCHEMA
 from medagent.store.schema import keys as keys_table
 from medagent.store.sealer import Sealer, newest_note
@@ -148,6 +158,26 @@ class Store:
         """The exact bytes that evidence rests on, checked against their hash."""
         with reading(self._engine) as connection:
             return read_evidence(connection, self._keys.cipher, tenant, sha256)
+
+    def journal(self, tenant: str) -> SqlJournal:
+        """The journal of a tenant's runs (medagent.journal.Journal)."""
+        return SqlJournal(self._engine, self._keys.cipher, self._clock, tenant)
+
+    def request(self, request_id: str, tenant: str) -> bytes:
+        """The body of a recorded request."""
+        with reading(self._engine) as connection:
+            return read_request(connection, self._keys.cipher, tenant, request_id)
+
+    def open_requests(self, tenant: str) -> tuple[str, ...]:
+        """The recorded requests that have no outcome yet, the oldest first: what is to be resumed."""
+        with reading(self._engine) as connection:
+            return requests_without_outcome(connection, tenant)
+
+    def outcome_of(self, request_id: str, tenant: str) -> bytes | None:
+        """The canonical dossier that a request ended in, for the process that resumes it; None while it is open. Who
+        shows it to somebody reads it with `dossier`, which is audited."""
+        with reading(self._engine) as connection:
+            return dossier_of_request(connection, self._keys.cipher, tenant, request_id)
 
     def seal(self, tenant: str | None = None) -> Checkpoint | None:
         """Seals what was recorded since the last time; None if nothing was. Default: the tenant of the settings."""

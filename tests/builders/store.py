@@ -64,8 +64,9 @@ def outcome(
 
 
 def record(store: Store, number: int = 1) -> None:
-    """Records request number `number` and how it ended."""
+    """Records request number `number`, the calls of its run and how it ended."""
     request(store, number)
+    calls(store, number)
     store.record_outcome(outcome(number))
 
 
@@ -73,6 +74,15 @@ def request(store: Store, number: int = 1) -> None:
     """Records request number `number`."""
     body = b'{"request":%d,"patient":"%s"}' % (number, PATIENT.encode())
     store.record_request(request_id=f"request-{number}", body=body, patient=PATIENT, actor=ACTOR, tenant=TENANT)
+
+
+def calls(store: Store, number: int = 1) -> None:
+    """Journals the calls of request number `number`: one with a result, and one that was tried twice in vain."""
+    journal, run = store.journal(TENANT), f"request-{number}"
+    journal.intend(run, "model/1", b'{"question":%d}' % number)
+    journal.conclude(run, "model/1", b'{"answer":%d}' % number)
+    journal.intend(run, "tool/1/0", b"{}")
+    journal.intend(run, "tool/1/0", b"{}")
 
 
 def attack(home: Path, *statements: str) -> None:

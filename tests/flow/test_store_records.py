@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builders.store import ACTOR, NOON, PATIENT, TENANT, attack, open_store, outcome, record, request, scalar
+from builders.store import ACTOR, NOON, PATIENT, TENANT, attack, calls, open_store, outcome, record, request, scalar
 
-from medagent.canonical import sha256_hex
-from medagent.errors import AuditError, IntegrityError, MedAgentError, SettingsError, StoreError
+from medagent.canonical import parse_json, sha256_hex
+from medagent.errors import AuditError, IntegrityError, JournalError, MedAgentError, SettingsError, StoreError
 from medagent.store import RecordedOutcome, Store
 from medagent.store.schema import metadata
 
@@ -71,6 +71,50 @@ def test_the_event_of_an_outcome_commits_to_all_that_was_recorded(store: Store) 
             "urgency": "warning",
         }
     ]
+
+
+def test_the_event_of_an_outcome_commits_to_the_journal(store: Store) -> None:
+    record(store)
+    newest = store.audit_events(TENANT)[0]
+    _, body = store.audit_event(newest.header.id, TENANT, "reviewer")
+    answered, in_vain = store.journal(TENANT).entries("request-1")
+    assert body["journal"] == {
+        "calls": [
+            ["model/1", answered.request_sha256, answered.result_sha256],
+            ["tool/1/0", in_vain.request_sha256, ""],
+        ],
+        "rows": 4,
+    }
+
+
+def test_an_outcome_that_rests_on_other_calls_than_were_journaled_is_refused(store: Store, tmp_path: Path) -> None:
+    request(store)
+    calls(store)
+    before = counts(tmp_path)
+    digest = sha256_hex(b"{}")
+    with pytest.raises(JournalError, match="request-1 rests on other calls"):
+        store.record_outcome(replace(outcome(), journal=(("tool/1/0", digest, digest),)))
+    assert counts(tmp_path) == before
+    told = tuple(
+        (entry.key, entry.request_sha256, entry.result_sha256 or "")
+        for entry in store.journal(TENANT).entries("request-1")
+    )
+    store.record_outcome(replace(outcome(), journal=told))
+    store.seal()
+    assert store.verify(TENANT).ok
+
+
+def test_what_is_open_is_found_and_read_until_it_has_ended(store: Store) -> None:
+    for number in (2, 1):
+        request(store, number)
+    record(store, 3)
+    assert store.open_requests(TENANT) == ("request-2", "request-1")
+    assert store.open_requests("other") == ()
+    assert parse_json(store.request("request-1", TENANT)) == {"request": 1, "patient": PATIENT}
+    assert store.outcome_of("request-1", TENANT) is None
+    store.record_outcome(outcome(1))
+    assert store.outcome_of("request-1", TENANT) == outcome(1).canonical
+    assert store.open_requests(TENANT) == ("request-2",)
 
 
 # standards: 48
@@ -197,6 +241,7 @@ def test_an_outcome_without_recommendations_or_evidence_is_recorded(store: Store
         pytest.param(lambda store: store.dossier("dossier-1", "other", ACTOR), id="a dossier of another tenant"),
         pytest.param(lambda store: store.dossier("dossier-2", TENANT, ACTOR), id="a dossier that does not exist"),
         pytest.param(lambda store: store.evidence(sha256_hex(b"x"), TENANT), id="evidence that does not exist"),
+        pytest.param(lambda store: store.request("request-2", TENANT), id="a request that does not exist"),
         pytest.param(lambda store: store.audit_event("event-0", TENANT, "reviewer"), id="an event that does not exist"),
     ],
 )

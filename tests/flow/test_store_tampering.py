@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from builders.store import TENANT, attack, open_store, outcome, record, scalar
+from builders.store import TENANT, attack, calls, open_store, outcome, record, request, scalar
 
 from medagent.errors import SettingsError, StoreError
 from medagent.log.verify import LogReport
@@ -149,6 +149,12 @@ EDITS = [
         id="a ciphertext put in the place of another",
     ),
     pytest.param(
+        "UPDATE journal SET sha256 = (SELECT sha256 FROM journal WHERE request_id = 'request-3' AND position = 1) "
+        "WHERE request_id = 'request-2' AND position = 1",
+        {("edited", "journal request-2"), ("edited", "journal request-2/1")},
+        id="a result's hash",
+    ),
+    pytest.param(
         "UPDATE log_entries SET leaf_hash = 'abc' WHERE tree_index = 4",
         {("edited", "log_entries 4")},
         id="a text where bytes belong",
@@ -204,6 +210,9 @@ def test_an_event_edited_before_it_was_sealed_is_named(store: Store, tmp_path: P
             f"evidence_bytes {max(outcome(2).evidence)}",
             id="evidence",
         ),
+        pytest.param("journal", "request_id = 'request-2' AND position = 1", "journal request-2/1", id="a result"),
+        pytest.param("journal", "request_id = 'request-2' AND position = 3", "journal request-2/3", id="an attempt"),
+        pytest.param("journal", "request_id = 'request-2'", "journal request-2/0", id="a whole journal"),
         pytest.param("log_entries", "tree_index = 4", "log_entries 4", id="an entry of the log"),
         pytest.param("checkpoints", "tree_size = 6", "checkpoints 6", id="a checkpoint"),
         pytest.param("keys", "purpose = 'encryption'", "keys encryption/", id="the note of a key"),
@@ -237,6 +246,7 @@ def test_an_event_taken_out_of_the_queue_is_named(store: Store, tmp_path: Path) 
         pytest.param("dossiers", "id = 'forged', request_id = 'forged'", "dossiers forged", id="a dossier"),
         pytest.param("recommendations", "id = 'forged'", "recommendations dossier-1/forged", id="a recommendation"),
         pytest.param("evidence_bytes", "sha256 = 'forged'", "evidence_bytes forged", id="evidence"),
+        pytest.param("journal", "position = 4, number = 9", "journal request-1/4", id="something that happened to a call"),
         pytest.param("audit_events", "id = 'forged'", "audit_events forged", id="an event"),
         pytest.param("log_entries", "tree_index = 8, event_id = 'forged'", "log_entries 8", id="an entry of the log"),
         pytest.param("checkpoints", "tree_size = 7", "checkpoints 7", id="a checkpoint"),
@@ -264,6 +274,16 @@ def test_exchanged_entries_are_named(store: Store, tmp_path: Path) -> None:
     assert {("reordered", "log_entries 4"), ("reordered", "log_entries 7")} <= named(store.verify(TENANT))
 
 
+# standards: 54
+def test_an_edited_call_of_a_run_that_goes_on_is_named(store: Store, tmp_path: Path) -> None:
+    request(store, 4)
+    calls(store, 4)
+    store.seal()
+    assert store.verify(TENANT).ok
+    attack(tmp_path, "UPDATE journal SET kind = 'result' WHERE request_id = 'request-4' AND position = 3")
+    assert named(store.verify(TENANT)) == {("edited", "journal request-4/3")}
+
+
 TRUNCATION = (
     "DELETE FROM log_entries WHERE tree_index >= 6",
     "DELETE FROM checkpoints WHERE tree_size > 6",
@@ -271,6 +291,7 @@ TRUNCATION = (
     "DELETE FROM audit_events WHERE id NOT IN (SELECT event_id FROM log_entries)",
     "DELETE FROM recommendations WHERE dossier_id = 'dossier-3'",
     "DELETE FROM dossiers WHERE id = 'dossier-3'",
+    "DELETE FROM journal WHERE request_id = 'request-3'",
     "DELETE FROM requests WHERE id = 'request-3'",
     f"DELETE FROM evidence_bytes WHERE sha256 = '{next(iter(set(outcome(3).evidence) - set(outcome(2).evidence)))}'",  # noqa: S608
 )
