@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from datetime import tzinfo
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as ForeignSettingsError
 
@@ -92,7 +93,65 @@ class Settings(BaseSettings):
     """Base URL of an OpenAI-compatible server such as vLLM. None is a normal state: the guideline engine alone."""
 
     model: str | None = None
-    """Name of the model at `model_url`. None: every output says that no model took part."""
+    """Name of the model at `model_url`. None: the only one that it serves."""
+
+    model_api_key: SecretStr | None = None
+    """Key that the server asks for. It goes to the origin of `model_url` and nowhere else."""
+
+    model_revision: str | None = Field(default=None, max_length=200)
+    """Revision of the weights, as the site installed them; recorded with every call. vLLM does not report it."""
+
+    model_weights_digest: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of the weights, as the site computed it; recorded with every call."""
+
+    model_adapter: str | None = Field(default=None, max_length=200)
+    """Name of a LoRA adapter that the server has loaded, for every request of this process."""
+
+    model_tools: bool = True
+    """Whether the model is offered tools. False for a served model without a tool parser: it then drafts from the
+    overview alone."""
+
+    model_steps_max: int = Field(default=6, ge=0, le=64)
+    """Turns in which the model may call tools, before it is asked for its draft."""
+
+    model_tool_calls_max: int = Field(default=24, ge=0, le=256)
+    """Tool calls of one run, over all turns."""
+
+    model_tokens_max: int = Field(default=200_000, gt=0)
+    """Tokens of one run, prompts (cached ones, too) and answers together."""
+
+    model_images_max: int = Field(default=0, ge=0, le=64)
+    """Images that the model may be shown in one run. 0: image analysis is off, as intended use has it."""
+
+    model_image_side_max: int = Field(default=1_024, ge=64, le=4_096)
+    """Pixels of the longer side, to which a larger image is scaled down before it is shown."""
+
+    model_seconds_max: float = Field(default=120.0, gt=0)
+    """Seconds of one run that the model's part may take; then the guideline engine's recommendations go on alone."""
+
+    model_overview_tokens_max: int = Field(default=2_500, ge=200)
+    """Tokens of the overview of the chart; what does not fit is left to the tools and stated in the dossier."""
+
+    model_tool_tokens_max: int = Field(default=1_200, ge=100)
+    """Tokens of one tool's answer; what is cut says so and how to go on."""
+
+    model_reply_tokens_max: int = Field(default=512, gt=0)
+    """Tokens of one turn of the model in which it may call tools."""
+
+    model_draft_tokens_max: int = Field(default=1_536, gt=0)
+    """Tokens of the model's draft."""
+
+    model_samples: int = Field(default=1, ge=1, le=16)
+    """How many drafts are sampled. From 2 on, only what a majority of them says is verified, the rest is dropped."""
+
+    model_temperature: float = Field(default=0.0, ge=0, le=2)
+    """Sampling temperature. Several samples need one above 0 to differ."""
+
+    model_seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    """Seed of the sampling; the second sample takes the next one."""
+
+    model_concurrency: int = Field(default=32, ge=1, le=1_024)
+    """Requests that this process sends to the model's server at once; vLLM batches them."""
 
     fhir_url: str | None = None
     """Base URL of the site's FHIR R4 server. None: charts come from files."""
@@ -117,6 +176,24 @@ class Settings(BaseSettings):
             return path.expanduser().absolute()
         except RuntimeError as error:  # pathlib knows no home of that user
             raise ValueError("names the home folder of nobody; write the whole path") from error
+
+    @field_validator("model_url")
+    @classmethod
+    def _plain_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is no http or https URL; write it like http://127.0.0.1:8000")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("holds more than a server and a path; a key belongs into MEDAGENT_MODEL_API_KEY")
+        return url
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> Self:
+        if self.model_samples > 1 and self.model_temperature == 0:
+            raise ValueError("MEDAGENT_MODEL_SAMPLES: several samples at temperature 0 are one; raise the temperature")
+        return self
 
     @field_validator("time_zone")
     @classmethod
@@ -152,4 +229,5 @@ class Settings(BaseSettings):
 def _complaint(detail: Mapping[str, object]) -> str:
     location = detail["loc"]
     name = str(location[0]) if isinstance(location, tuple) and location else "settings"
-    return f"{_PREFIX}{name.upper()}: {str(detail['msg']).removeprefix('Value error, ')}"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return message if message.startswith(_PREFIX) else f"{_PREFIX}{name.upper()}: {message}"
