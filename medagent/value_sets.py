@@ -9,11 +9,12 @@ text only. A name proves what stands there; its absence proves nothing, but of d
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from functools import cached_property
-from typing import Literal
+from functools import cached_property, lru_cache
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
+from medagent.errors import RuleError
 from medagent.evidence import Coding, Record
 
 SYSTEMS: Mapping[str, str] = {
@@ -74,6 +75,12 @@ GUARDS: Mapping[str, tuple[str, ...]] = {
 _A_WORD = re.compile(r"[a-z]{3}")
 
 
+SetKind = Literal[
+    "condition", "observation", "medication", "allergy", "procedure", "immunization", "encounter", "finding"
+]
+"""What the entries of a set are."""
+
+
 class Plausible(Record):
     """Limits outside of which a value is shown as questionable and meets nothing (data, not code)."""
 
@@ -89,16 +96,7 @@ class ValueSet(Record):
     id: str
     title: str
     """As it is shown to a clinician, for instance `HbA1c`."""
-    kind: Literal[
-        "condition",
-        "observation",
-        "medication",
-        "allergy",
-        "procedure",
-        "immunization",
-        "encounter",
-        "finding",
-    ]
+    kind: SetKind
     source: str
     """Where the codes come from, and that they were or were not checked against it."""
     codes: Mapping[str, tuple[str, ...]]
@@ -133,7 +131,7 @@ class ValueSet(Record):
 
     def matches(self, codings: Sequence[Coding], text: str | None = None) -> bool:
         """Whether an entry with these codes, or with this text where no code decides, belongs to the set."""
-        if any(self._has(coding) for coding in codings):
+        if any(self.has(coding) for coding in codings):
             return True
         if self.kind not in NAMED_KINDS and self._spoken(codings):
             return False
@@ -152,7 +150,7 @@ class ValueSet(Record):
         if any(_among(UNKNOWN_ANSWERS, coding) for coding in codings):
             return False
         # (2)
-        if any(self._has(coding) or _among(NOTHING_KNOWN, coding) for coding in codings):
+        if any(self.has(coding) or _among(NOTHING_KNOWN, coding) for coding in codings):
             return True
         words = _texts(codings, text)
         # (3)
@@ -165,7 +163,8 @@ class ValueSet(Record):
     def _spoken(self, codings: Sequence[Coding]) -> bool:
         return any(_system(coding) in self.codes_by_uri and coding.code for coding in codings)
 
-    def _has(self, coding: Coding) -> bool:
+    def has(self, coding: Coding) -> bool:
+        """Whether the set lists a code, or one above it."""
         system = _system(coding)
         codes = self.codes_by_uri.get(system)
         if codes is None or coding.code is None:
@@ -177,6 +176,49 @@ class ValueSet(Record):
     @cached_property
     def _branches(self) -> Mapping[str, tuple[str, ...]]:
         return {uri: tuple(map(_dotless, codes)) for uri, codes in self.codes_by_uri.items() if uri in HIERARCHIES}
+
+
+_KINDS: Mapping[str, SetKind] = {kind: kind for kind in get_args(SetKind)}
+_NAMES = {uri: name for name, uri in SYSTEMS.items()}
+_URI = re.compile(r"(?:https?://|urn:)[!-{}~]{1,200}")
+_CODE = re.compile(r"[!-{}~]{1,64}")
+_SETS_KEPT = 4096  # a chart has some hundreds of codes; each set is made again whenever its name is met
+
+
+@lru_cache(maxsize=_SETS_KEPT)
+def single_code(kind: SetKind, system: str, code: str) -> ValueSet:
+    """The set of one code, so that a model can speak of entries that no rule names. Raises RuleError for what is no
+    code: its title is shown, so neither spaces nor signs of other scripts may stand in it."""
+    system = ALIASES.get(system, system)
+    if _URI.fullmatch(system) is None or _CODE.fullmatch(code) is None:
+        raise RuleError(f"{kind}: a code is named by its system's URI and up to 64 printable signs without spaces")
+    return ValueSet(
+        id=f"{kind}:{system}|{code}",
+        title=f"{_NAMES.get(system, system)} {code}",
+        kind=kind,
+        source="One code as the chart has it; not checked against its system.",
+        codes={system: (code,)},
+    )
+
+
+def is_single_code(name: str) -> bool:
+    """Whether a value set's name is that of a single code, which no pack may give to its own."""
+    return "|" in name
+
+
+def value_set_named(value_sets: Mapping[str, ValueSet], name: str) -> ValueSet:
+    """The set of a pack, or that of the single code that the name says. Raises RuleError where it is neither."""
+    found = value_sets.get(name)
+    if found is not None:
+        return found
+    kind, _, concept = name.partition(":")
+    system, _, code = concept.rpartition("|")
+    if not is_single_code(name) or kind not in _KINDS:
+        raise RuleError(f"{name}: no value set has this id, and it is no kind:system|code; see the pack's value sets")
+    single = single_code(_KINDS[kind], system, code)
+    if single.id != name:
+        raise RuleError(f"{name}: this code system goes by another URI; name it {single.id}")
+    return single
 
 
 def _among(codes: Mapping[str, frozenset[str]], coding: Coding) -> bool:

@@ -10,11 +10,11 @@ from itertools import chain, compress
 
 import msgspec
 
-from medagent.errors import ChartError
+from medagent.errors import ChartError, RuleError
 from medagent.evidence import VOID, Coding, Fact, Query, Reading, Status, listing_digest, reading_id
 from medagent.intervals import Interval
 from medagent.records import Skipped
-from medagent.value_sets import ValueSet
+from medagent.value_sets import ValueSet, value_set_named
 from medagent_fhir.clinical import READERS
 from medagent_fhir.containers import Resource, Slice
 from medagent_fhir.documents import AttachedText, Attachments
@@ -177,9 +177,10 @@ class FileChart:
         """Answers a query; the same query gives the same reading."""
         value_set = None
         if query.value_set is not None:
-            value_set = value_sets.get(query.value_set)
-            if value_set is None:
-                raise ChartError(f"{query.value_set}: no value set has this id")
+            try:
+                value_set = value_set_named(value_sets, query.value_set)
+            except RuleError as error:
+                raise ChartError(str(error)) from error
         known = self._readings.get(query)
         if known is not None and known[0] is value_set:
             return known[1]

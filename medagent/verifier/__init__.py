@@ -88,11 +88,13 @@ class Verifier:
         """Whether a stored recommendation would be made again."""
         propositions = tuple(claim.proposition for claim in recommendation.claims)
         proposal = next((one for one in propositions if isinstance(one, Proposal)), None)
-        if proposal is None:
-            return (_finding(CITATION, recommendation.id, recommendation.rule.id, "there is no proposal"),)
+        rule = recommendation.rule
+        if proposal is None or rule is None:
+            named = None if rule is None else rule.id
+            return (_finding(CITATION, recommendation.id, named, "there is no proposal"),)
         draft = Draft(
-            rule=recommendation.rule.id,
-            truth="unknown" if self._is_undecided(propositions, recommendation.rule.id) else "met",
+            rule=rule.id,
+            truth="unknown" if self._is_undecided(propositions, rule.id) else "met",
             proposal=proposal.id,
             propositions=propositions,
         )
@@ -237,7 +239,7 @@ def _rests_on_others(proposition: AnyProposition) -> int:
     return {"proposal": 1, "hypothesis": 2}.get(proposition.kind, 0)
 
 
-def _finding(step: str, proposition: str, rule: str, detail: str) -> Finding:
+def _finding(step: str, proposition: str, rule: str | None, detail: str) -> Finding:
     """A finding has passed where there is nothing to say."""
     return Finding(check=step, proposition=proposition, rule=rule, passed=not detail, detail=detail)
 

@@ -3,8 +3,9 @@
 
 import pytest
 
+from medagent.errors import RuleError
 from medagent.evidence import Coding
-from medagent.value_sets import SYSTEMS, ValueSet
+from medagent.value_sets import SYSTEMS, ValueSet, single_code, value_set_named
 
 SNOMED = SYSTEMS["SNOMED"]
 ICD_10 = SYSTEMS["ICD-10-CM"]
@@ -144,3 +145,51 @@ IPS = "http://hl7.org/fhir/uv/ips/CodeSystem/absent-unknown-uv-ips"
 )
 def test_an_entry_may_say_that_there_is_none(value_set: ValueSet, code: str, expected: tuple[bool, bool]) -> None:
     assert told(value_set, Coding(IPS, code, None)) == expected
+
+
+HEMOGLOBIN = "observation:http://loinc.org|718-7"
+
+
+def test_a_single_code_is_a_set_of_its_own() -> None:
+    value_set = value_set_named({}, HEMOGLOBIN)
+    assert value_set is single_code("observation", SYSTEMS["LOINC"], "718-7")
+    assert (value_set.id, value_set.title, value_set.kind) == (HEMOGLOBIN, "LOINC 718-7", "observation")
+    assert told(value_set, Coding(SYSTEMS["LOINC"], "718-7", None)) == BELONGS
+    assert told(value_set, Coding(SYSTEMS["LOINC"], "4548-4", None)) == OTHER
+    assert told(value_set, Coding("urn:local", "718-7", None)) == CANNOT_TELL
+    assert told(value_set, text="718-7") == CANNOT_TELL
+
+
+def test_a_system_without_a_short_name_goes_by_its_uri() -> None:
+    assert single_code("procedure", "urn:oid:1.2.3", "A-1").title == "urn:oid:1.2.3 A-1"
+
+
+def test_a_packs_own_set_comes_first() -> None:
+    assert value_set_named({CREATININE.id: CREATININE}, CREATININE.id) is CREATININE
+
+
+def test_a_source_s_own_uri_of_a_public_system_is_the_public_one() -> None:
+    assert single_code("condition", MIMIC_ICD_10, "E119").id == f"condition:{ICD_10}|E119"
+    with pytest.raises(RuleError, match="name it"):
+        value_set_named({}, f"condition:{MIMIC_ICD_10}|E119")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("hemoglobin", id="a name that no pack has"),
+        pytest.param("718-7", id="a code alone"),
+        pytest.param("http://loinc.org|718-7", id="no kind"),
+        pytest.param("analysis:http://loinc.org|718-7", id="another kind"),
+        pytest.param("observation:loinc|718-7", id="a system that is no URI"),
+        pytest.param("observation:|718-7", id="no system"),
+        pytest.param("observation:http://loinc.org|", id="no code"),
+        pytest.param("observation:http://loinc.org|take two", id="words instead of a code"),
+        pytest.param("observation:http://loinc.org|718-7\n", id="a line break"),
+        pytest.param("observation:http://loinc.org|\u202e718-7", id="a direction sign"),
+        pytest.param("observation:http://loinc.org|" + "7" * 65, id="a code longer than any"),
+    ],
+)
+def test_what_is_no_code_names_no_set(name: str) -> None:
+    with pytest.raises(RuleError):
+        value_set_named({}, name)

@@ -129,9 +129,9 @@ def recorded(dossier: Dossier, slices: Mapping[str, bytes]) -> RecordedOutcome:
         recommendations=tuple(
             RecordedRecommendation(
                 id=one.id,
-                rule=one.rule.id,
-                guideline=one.rule.guideline,
-                edition=one.rule.edition,
+                rule=one.rule.id if one.rule is not None else None,
+                guideline=one.rule.guideline if one.rule is not None else None,
+                edition=one.rule.edition if one.rule is not None else None,
                 urgency=one.urgency,
             )
             for one in dossier.recommendations

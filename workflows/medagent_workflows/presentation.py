@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from medagent.canonical import content_id
+from medagent.errors import RuleError
 from medagent.kleene import Truth
 from medagent.propositions import Criterion, Leaf, leaves
-from medagent.records import Claim, Recommendation, RuleResult, Suppressed
+from medagent.records import Claim, Recommendation, RuleRef, RuleResult, Suppressed
 from medagent.rules import Rule
 from medagent_tools.guidelines.pack import Pack
 
@@ -54,7 +55,7 @@ def present(
     reasons = {one.id: _held_back(one) for one in recommendations}
     offered = [one for one in recommendations if reasons[one.id] is None]
     suppressed += [
-        Suppressed(rule=one.rule.id, reason=reason, recommendation=one)
+        Suppressed(rule=_rule(one).id, reason=reason, recommendation=one)
         for one in recommendations
         if (reason := reasons[one.id]) is not None
     ]
@@ -69,7 +70,7 @@ def present(
     cards = [one for one in shown if one.display == "card"]
     harms = sum(one.category == "harm" for one in cards)
     room = max(PAGE_CARDS, harms)
-    suppressed += [Suppressed(rule=one.rule.id, reason="limit", recommendation=one) for one in cards[room:]]
+    suppressed += [Suppressed(rule=_rule(one).id, reason="limit", recommendation=one) for one in cards[room:]]
     lines = [one for one in shown if one.display == "line"]
     return Presentation(recommendations=(*cards[:room], *lines), suppressed=tuple(suppressed))
 
@@ -88,7 +89,7 @@ def _rank(recommendation: Recommendation) -> tuple[int, int, bool, str]:
         _TIERS.index(_tier(recommendation)),
         _URGENCIES.index(recommendation.urgency),
         recommendation.stance == "obtain",
-        recommendation.rule.id,
+        _rule(recommendation).id,
     )
 
 
@@ -119,14 +120,16 @@ def _settle(
     """Opposed positions on the same drugs: harm outranks an indication; equals become a conflict (clinical: 13)."""
     settled = sorted(recommendations, key=_rank)
     suppressed: list[Suppressed] = []
-    for starting in [one for one in settled if rules[one.rule.id].action.direction == "start"]:
-        against = next((one for one in settled if _opposed(rules[one.rule.id], rules[starting.rule.id], pack)), None)
+    for starting in [one for one in settled if rules[_rule(one).id].action.direction == "start"]:
+        against = next(
+            (one for one in settled if _opposed(rules[_rule(one).id], rules[_rule(starting).id], pack)), None
+        )
         if against is None or "obtain" in (against.stance, starting.stance):
             continue  # what is undecided outranks nothing
         settled.remove(starting)
         if against.category == "harm" and starting.category != "harm":
-            reason = f"outranked by {against.rule.id}"
-            suppressed.append(Suppressed(rule=starting.rule.id, reason=reason, recommendation=starting))
+            reason = f"outranked by {_rule(against).id}"
+            suppressed.append(Suppressed(rule=_rule(starting).id, reason=reason, recommendation=starting))
         else:
             settled[settled.index(against)] = _conflict(against, starting)
     return settled, suppressed
@@ -140,13 +143,25 @@ def _conflict(one: Recommendation, other: Recommendation) -> Recommendation:
         title=f"Positions differ: {one.title} · {other.title}",
         claims=tuple(claim for claim in _all_claims([one, other]) if claim.kind != "proposal"),
         warnings=(
-            f"Two positions: {one.rule.publisher} ({one.strength.scale}: {one.strength.grade}) and "
-            f"{other.rule.publisher} ({other.strength.scale}: {other.strength.grade}) point in opposite directions; "
-            "neither is proposed.",
+            f"Two positions: {_graded(one)} and {_graded(other)} point in opposite directions; neither is proposed.",
             *one.warnings,
             *other.warnings,
         ),
     )
+
+
+def _rule(recommendation: Recommendation) -> RuleRef:
+    """The rule behind a recommendation of the engine's; only a model's has none, and is presented apart."""
+    if recommendation.rule is None:
+        raise RuleError(f"{recommendation.id}: no rule stands behind it, so it cannot be ranked among rules")
+    return recommendation.rule
+
+
+def _graded(recommendation: Recommendation) -> str:
+    """Who says it, and how strongly."""
+    strength = recommendation.strength
+    publisher = _rule(recommendation).publisher
+    return publisher if strength is None else f"{publisher} ({strength.scale}: {strength.grade})"
 
 
 def _opposed(against: Rule, starting: Rule, pack: Pack) -> bool:
@@ -194,7 +209,7 @@ def _names(recommendation: Recommendation) -> set[tuple[str, ...]]:
 def _undecided_readings(recommendation: Recommendation) -> tuple[str, ...]:
     """What was searched for the leaf that alone is unknown."""
     return tuple(sorted({name for leaf in _undecided(recommendation) for name in leaf.readings})) or (
-        recommendation.rule.id,
+        _rule(recommendation).id,
     )
 
 
@@ -223,7 +238,7 @@ def _combined(group: list[Recommendation], **changes: object) -> Recommendation:
             "id": content_id("recommendation", [one.id for one in group]),
             "category": strongest.category,
             "urgency": min((one.urgency for one in group), key=_URGENCIES.index),
-            "also": (*first.also, *(rule for one in rest for rule in (one.rule, *one.also))),
+            "also": (*first.also, *(rule for one in rest for rule in (_rule(one), *one.also))),
             **changes,
         }
     )

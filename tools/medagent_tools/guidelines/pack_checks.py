@@ -33,7 +33,7 @@ from medagent.rules import (
     Trend,
 )  # fmt: skip
 from medagent.units import convert, parse_unit
-from medagent.value_sets import ValueSet
+from medagent.value_sets import ValueSet, is_single_code
 from medagent_tools.guidelines.pack_problems import Problems
 
 T = TypeVar("T")
@@ -83,7 +83,9 @@ class _Check:
         self.problems.add(self.file, self.entry, field, what)
 
     def value_set(self, value_set: ValueSet) -> None:
-        """Its unit, the limits of what is plausible, and when it expires."""
+        """Its name, its unit, the limits of what is plausible, and when it expires."""
+        if is_single_code(value_set.id):
+            self.problem("id", "has the form of a single code, kind:system|code, which no pack names; take out the |")
         if not any(value_set.codes.values()) and not value_set.names:
             self.problem("codes", "is empty and there are no names, so nothing could match; add codes or names")
         self.unit(value_set.unit, "unit")

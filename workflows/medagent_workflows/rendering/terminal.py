@@ -134,8 +134,9 @@ def _plain(text: str) -> str:
 def _guidelines(one: Recommendation, summaries: list[Claim]) -> list[str]:
     """Whose recommendation it is, each said once where several rules of an edition were merged."""
     texts = [f"§ {claim.text}" for claim in summaries]
-    links = [f"{one.strength.scale}: {one.strength.grade}", *(rule.source for rule in (one.rule, *one.also))]
-    return [*dict.fromkeys(texts), " · ".join(dict.fromkeys(links))]
+    grade = [] if one.strength is None else [f"{one.strength.scale}: {one.strength.grade}"]
+    sources = [rule.source for rule in (one.rule, *one.also) if rule is not None]
+    return [*dict.fromkeys(texts), " · ".join(dict.fromkeys((*grade, *sources)))]
 
 
 def _one_line(lines: list[Recommendation], evidence: dict[str, Evidence]) -> RenderableType:
