@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The draft as a model writes it: flat, small, with short names instead of evidence ids.
+
+It holds what a model chooses: a kind, the evidence, and what it claims of it. What follows from the evidence is filled
+in by `compiling`. Every slot is required, so that a grammar leaves a model nothing to forget. The schema is kept as a
+file with the prompts (`prompts/draft.schema.json`), since it is part of what was asked.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
+
+from medagent.model.exchange import JsonObject
+from medagent.propositions import State
+from medagent.rules import Comparison
+from medagent_workflows.reasoning.handles import Handles
+
+PROPOSITIONS_MAX = 12  # a page is read; longer drafts are not better ones, and each one costs tokens
+NOTES_MAX = 1200  # characters that go to the dossier
+ENUM_MAX = 400  # names offered in one slot; a grammar of more costs seconds to compile. Then the slot is open
+EXPONENT_MAX = 15  # powers of ten, up and down; beyond, nobody measures
+THOUSANDTHS = 1000  # the unit of regions: models see images in other sizes than they are stored in
+
+_DURATION = r"^[1-9][0-9]{0,3} (hours|days|weeks|months|years)$"
+
+
+def _exact(number: object) -> object:
+    """A number of JSON, with its digits; a float has lost them already."""
+    if isinstance(number, bool) or not isinstance(number, int | Decimal):
+        raise ValueError("a JSON number is needed here")
+    return Decimal(number)
+
+
+def _measurable(number: Decimal) -> Decimal:
+    if not number.is_finite() or abs(number.adjusted()) > EXPONENT_MAX or len(number.as_tuple().digits) > EXPONENT_MAX:
+        raise ValueError("a number beyond what anybody measures")
+    return number
+
+
+Number = Annotated[Decimal, BeforeValidator(_exact), AfterValidator(_measurable), WithJsonSchema({"type": "number"})]
+Handle = Annotated[str, Field(max_length=12)]
+RuleId = Annotated[str, Field(max_length=80)]
+Unit = Annotated[str, Field(max_length=40)]
+Period = Annotated[str, Field(pattern=_DURATION)]
+Words = Annotated[str, Field(max_length=280)]
+
+
+class _Wire(BaseModel):
+    """Base of what a model writes. An error never quotes it: a model repeats what it read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class WireValue(_Wire):
+    kind: Literal["value"]
+    fact: Handle
+    value: Number | StrictBool | Annotated[str, Field(strict=True, max_length=200)]
+    unit: Unit | None
+
+
+class WireThreshold(_Wire):
+    kind: Literal["threshold"]
+    of: Handle
+    comparison: Comparison
+    bound: Number
+    unit: Unit
+
+
+class WireTrend(_Wire):
+    kind: Literal["trend"]
+    reading: Handle
+    direction: Literal["rising", "falling"]
+    least_change: Number
+    unit: Unit
+    window: Period
+
+
+class WirePresence(_Wire):
+    kind: Literal["presence"]
+    fact: Handle
+    state: State
+
+
+class WireAbsence(_Wire):
+    kind: Literal["absence"]
+    reading: Handle
+    state: State
+    within: Period | None
+
+
+class WireTiming(_Wire):
+    kind: Literal["timing"]
+    fact: Handle
+    element: Literal["time", "value"]
+    relation: Literal["within", "longer_ago_than", "before", "after"]
+    period: Period | None
+    event: Handle | None
+
+
+class WireCalculation(_Wire):
+    kind: Literal["calculation"]
+    calculation: Handle
+    result: Number
+
+
+class WireCriterion(_Wire):
+    kind: Literal["criterion"]
+    rule: RuleId
+    part: Literal["population", "criteria", "contraindications", "already"]
+    truth: Literal["met", "not_met", "unknown"]
+
+
+class WireStatement(_Wire):
+    kind: Literal["statement"]
+    passage: Handle
+    quote: Annotated[str, Field(max_length=400)]
+
+
+class WireSummary(_Wire):
+    kind: Literal["summary"]
+    rule: RuleId
+
+
+class WireProposal(_Wire):
+    kind: Literal["proposal"]
+    rule: RuleId
+
+
+class WireHypothesis(_Wire):
+    kind: Literal["hypothesis"]
+    text: Words
+    supports: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=PROPOSITIONS_MAX)], ...], Field(min_length=1, max_length=PROPOSITIONS_MAX)
+    ]
+
+
+Thousandths = Annotated[int, Field(ge=0, le=THOUSANDTHS)]
+
+
+class WireRegion(_Wire):
+    """A rectangle, in thousandths of the image's width and height."""
+
+    left: Thousandths
+    top: Thousandths
+    width: Thousandths
+    height: Thousandths
+
+
+class WireImageReading(_Wire):
+    kind: Literal["image_reading"]
+    image: Handle
+    region: WireRegion | None
+    finding: Words
+    confidence: Literal["low", "moderate", "high"]
+
+
+AnyWire = (
+    WireValue | WireThreshold | WireTrend | WirePresence | WireAbsence | WireTiming | WireCalculation | WireCriterion
+    | WireStatement | WireSummary | WireProposal | WireHypothesis | WireImageReading
+)  # fmt: skip
+WireProposition = Annotated[AnyWire, Field(discriminator="kind")]
+
+
+class WireDraft(_Wire):
+    """What a model answers when it is asked for its draft."""
+
+    abstain: Literal["nothing_to_add", "missing_evidence"] | None
+    propositions: Annotated[tuple[WireProposition, ...], Field(max_length=PROPOSITIONS_MAX)]
+    notes: Annotated[str, Field(max_length=NOTES_MAX)]
+
+
+def plain_schema(kind: type[BaseModel]) -> JsonObject:
+    """The JSON Schema of a model without what only people or pydantic read: a served model pays for it in tokens, and
+    servers' grammars know `anyOf` better than `oneOf` with a discriminator."""
+    plain = _plain(kind.model_json_schema())
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _plain(schema: Any, named: bool = False) -> Any:
+    """`named`: the mapping's keys are names of ours, not words of JSON Schema."""
+    if isinstance(schema, list):
+        return [_plain(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        "anyOf" if name == "oneOf" and not named else name: _plain(value, name in ("properties", "$defs") and not named)
+        for name, value in schema.items()
+        if named or name not in ("title", "description", "discriminator")
+    }
+
+
+_SLOTS: Mapping[str, str] = {
+    "fact": "f",
+    "event": "f",
+    "of": "fc",
+    "reading": "r",
+    "calculation": "c",
+    "passage": "p",
+    "image": "i",
+}
+"""Letters of the names that a slot may hold."""
+
+
+def narrowed(
+    schema: JsonObject, handles: Handles, rules: Sequence[str], proposable: Sequence[str] | None = None
+) -> JsonObject:
+    """The schema with only those names and rules that exist, so that a grammar cannot invent any.
+
+    `proposable`: rules that the engine has a proposal for; None: all. A kind of which nothing exists falls out.
+    """
+    offered: dict[str, Sequence[str]] = {slot: handles.beginning_with(letters) for slot, letters in _SLOTS.items()}
+    offered["rule"] = rules
+    narrow: JsonObject = deepcopy(schema)
+    gone: set[str] = set()
+    for name, kind in narrow["$defs"].items():
+        choices = dict(offered)
+        if name == WireProposal.__name__ and proposable is not None:
+            choices["rule"] = proposable
+        for slot, known in choices.items():
+            if slot in kind["properties"] and not _narrow(kind["properties"], slot, known):
+                gone.add(name)
+    kinds = narrow["properties"]["propositions"]["items"]["anyOf"]
+    kinds[:] = [kind for kind in kinds if kind["$ref"].rpartition("/")[2] not in gone]
+    for name in gone:
+        del narrow["$defs"][name]
+    return narrow
+
+
+def _narrow(properties: JsonObject, slot: str, known: Sequence[str]) -> bool:
+    """Whether anything is left to choose for a slot, once it is narrowed. A slot that may be empty always has that."""
+    may_be_empty = "anyOf" in properties[slot]
+    if known and len(known) <= ENUM_MAX:
+        choice = {"type": "string", "enum": list(known)}
+        properties[slot] = {"anyOf": [choice, {"type": "null"}]} if may_be_empty else choice
+    elif not known and may_be_empty:
+        properties[slot] = {"type": "null"}
+    return bool(known) or may_be_empty
