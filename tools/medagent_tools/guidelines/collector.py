@@ -87,6 +87,16 @@ class Collector:
         self._calculations[calculation.id] = calculation
         return calculation
 
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """What was asked so far, in that order."""
+        return tuple(search.reading for search in self._searches.values())
+
+    @property
+    def calculations(self) -> tuple[Calculation, ...]:
+        """What was calculated so far, in that order."""
+        return tuple(self._calculations.values())
+
     @cached_property
     def birth(self) -> Interval | None:
         """The birth date. None: none recorded, or not a date."""

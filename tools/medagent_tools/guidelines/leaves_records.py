@@ -140,8 +140,8 @@ def _in_period(
 def medication(node: Medication, chart: Collector) -> Leaf:
     """A drug: confirmed (dispensed, administered or stated within 15 months) or only listed (clinical: 8)."""
     search = chart.search(MEDICATION_TYPES, node.in_)
-    confirmed = {fact.id: _confirmed(fact, chart) for fact in search.facts}
-    listed = {fact.id: _listed(fact, chart, search) for fact in search.facts}
+    confirmed = {fact.id: is_confirmed(fact, chart) for fact in search.facts}
+    listed = {fact.id: is_listed(fact, chart, search) for fact in search.facts}
     if (fact := _newest_with(search, confirmed, Truth.MET)) is not None:
         return conclude(Truth.MET, (search,), [Presence(fact=fact.id, value_set=node.in_, state="confirmed")])
     if (fact := _newest_with(search, listed, Truth.MET)) is not None:
@@ -156,7 +156,8 @@ def medication(node: Medication, chart: Collector) -> Leaf:
     return none_found(node.if_none, search, [absent(search, "listed")])
 
 
-def _confirmed(fact: Fact, chart: Collector) -> Truth:
+def is_confirmed(fact: Fact, chart: Collector) -> Truth:
+    """Whether a drug was dispensed, administered or stated as taken within 15 months (clinical: 8)."""
     given = fact.resource_type in ("MedicationDispense", "MedicationAdministration")
     stated_so = fact.resource_type == "MedicationStatement"
     if (given and fact.status is Status.DONE) or (stated_so and fact.status is Status.ACTIVE):
@@ -164,7 +165,8 @@ def _confirmed(fact: Fact, chart: Collector) -> Truth:
     return Truth.NOT_MET
 
 
-def _listed(fact: Fact, chart: Collector, search: Search) -> Truth:
+def is_listed(fact: Fact, chart: Collector, search: Search) -> Truth:
+    """Whether a drug stands on a list that is active at `as_of`."""
     if fact.resource_type not in ("MedicationRequest", "MedicationStatement"):
         return Truth.NOT_MET
     return chart.is_active(fact, search.value_set)
@@ -173,7 +175,7 @@ def _listed(fact: Fact, chart: Collector, search: Search) -> Truth:
 def allergy(node: HasAllergy, chart: Collector) -> Leaf:
     """An allergy to a substance. An allergy list without any entry is unknown, not "no allergies" (clinical: 12)."""
     search = chart.search(("AllergyIntolerance",), node.in_)
-    truths = {fact.id: _allergy_state(fact, chart, search) for fact in search.facts}
+    truths = {fact.id: allergy_state(fact, chart, search) for fact in search.facts}
     if (fact := _newest_with(search, truths, Truth.MET)) is not None:
         return conclude(Truth.MET, (search,), [Presence(fact=fact.id, value_set=node.in_, state="active")])
     if (fact := _newest_with(search, truths, Truth.UNKNOWN)) is not None:
@@ -187,7 +189,7 @@ def allergy(node: HasAllergy, chart: Collector) -> Leaf:
     return unknown("missing", (search, every), [absent(search, "active")])
 
 
-def _allergy_state(fact: Fact, chart: Collector, search: Search) -> Truth:
+def allergy_state(fact: Fact, chart: Collector, search: Search) -> Truth:
     """An entry of unknown status and without an end counts, because the harm would be real."""
     truth = chart.is_active(fact, search.value_set)
     if truth is Truth.UNKNOWN and fact.status is Status.UNKNOWN and fact.end is None:
