@@ -21,7 +21,8 @@ from medagent_workflows.reasoning.handles import Handles
 PROPOSITIONS_MAX = 12  # a page is read; longer drafts are not better ones, and each one costs tokens
 NOTES_MAX = 1200  # characters that go to the dossier
 ENUM_MAX = 400  # names offered in one slot; a grammar of more costs seconds to compile. Then the slot is open
-EXPONENT_MAX = 15  # powers of ten, up and down; beyond, nobody measures
+LARGEST = 1_000_000_000  # beyond, nobody measures; and a model without a bound writes digits until it is cut off
+DIGITS_MAX = 15
 THOUSANDTHS = 1000  # the unit of regions: models see images in other sizes than they are stored in
 
 _DURATION = r"^[1-9][0-9]{0,3} (hours|days|weeks|months|years)$"
@@ -35,17 +36,29 @@ def _exact(number: object) -> object:
 
 
 def _measurable(number: Decimal) -> Decimal:
-    if not number.is_finite() or abs(number.adjusted()) > EXPONENT_MAX or len(number.as_tuple().digits) > EXPONENT_MAX:
-        raise ValueError("a number beyond what anybody measures")
+    digits = number.as_tuple().digits
+    if not number.is_finite() or abs(number) > LARGEST or max(len(digits), -number.adjusted()) > DIGITS_MAX:
+        raise ValueError(f"a number of at most {DIGITS_MAX} digits between -{LARGEST} and {LARGEST} is needed here")
     return number
 
 
-Number = Annotated[Decimal, BeforeValidator(_exact), AfterValidator(_measurable), WithJsonSchema({"type": "number"})]
-Handle = Annotated[str, Field(max_length=12)]
-RuleId = Annotated[str, Field(max_length=80)]
-Unit = Annotated[str, Field(max_length=40)]
+def _line(longest: int, shortest: int = 0) -> WithJsonSchema:
+    """For a grammar: a text without control characters, quotes and backslashes. Grammars that only bound the length
+    let models write what is no JSON."""
+    return WithJsonSchema({"type": "string", "pattern": f'^[^\\u0000-\\u001f"\\\\]{{{shortest},{longest}}}$'})
+
+
+Number = Annotated[
+    Decimal,
+    BeforeValidator(_exact),
+    AfterValidator(_measurable),
+    WithJsonSchema({"type": "number", "minimum": -LARGEST, "maximum": LARGEST}),
+]
+Handle = Annotated[str, Field(max_length=12), _line(12, 1)]
+RuleId = Annotated[str, Field(max_length=80), _line(80, 1)]
+Unit = Annotated[str, Field(max_length=40), _line(40)]
 Period = Annotated[str, Field(pattern=_DURATION)]
-Words = Annotated[str, Field(max_length=280)]
+Words = Annotated[str, Field(max_length=280), _line(280, 1)]
 
 
 class _Wire(BaseModel):
@@ -57,7 +70,7 @@ class _Wire(BaseModel):
 class WireValue(_Wire):
     kind: Literal["value"]
     fact: Handle
-    value: Number | StrictBool | Annotated[str, Field(strict=True, max_length=200)]
+    value: Number | StrictBool | Annotated[str, Field(strict=True, max_length=200), _line(200)]
     unit: Unit | None
 
 
@@ -116,7 +129,7 @@ class WireCriterion(_Wire):
 class WireStatement(_Wire):
     kind: Literal["statement"]
     passage: Handle
-    quote: Annotated[str, Field(max_length=400)]
+    quote: Annotated[str, Field(max_length=400), _line(400, 1)]
 
 
 class WireSummary(_Wire):
@@ -169,7 +182,7 @@ class WireDraft(_Wire):
 
     abstain: Literal["nothing_to_add", "missing_evidence"] | None
     propositions: Annotated[tuple[WireProposition, ...], Field(max_length=PROPOSITIONS_MAX)]
-    notes: Annotated[str, Field(max_length=NOTES_MAX)]
+    notes: Annotated[str, Field(max_length=NOTES_MAX), _line(NOTES_MAX)]
 
 
 def plain_schema(kind: type[BaseModel]) -> JsonObject:

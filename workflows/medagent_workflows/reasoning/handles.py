@@ -5,8 +5,7 @@ They are given in the order in which evidence is told, so telling the same again
 resumes needs none of them stored.
 """
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Mapping, Sequence
 
 _LETTERS: Mapping[str, str] = {"fact": "f", "reading": "r", "calculation": "c", "passage": "p", "image": "i"}
 """By the kind of evidence, with which its id begins."""
@@ -15,18 +14,18 @@ _LETTERS: Mapping[str, str] = {"fact": "f", "reading": "r", "calculation": "c", 
 class Handles:
     """The names given out in one run. An id has one name, however often it is told."""
 
-    def __init__(self, known: Mapping[str, str] | None = None) -> None:
-        """`known`: names that were given out before, in their order."""
-        self._ids: dict[str, str] = dict(known or {})
-        self._names = {evidence: handle for handle, evidence in self._ids.items()}
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        """`known`: ids that were named before, in that order."""
+        self._ids: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         self._counts: dict[str, int] = {}
-        for handle in self._ids:
-            self._counts[handle[0]] = self._counts.get(handle[0], 0) + 1
+        for evidence_id in known:
+            self.name(evidence_id)
 
     @property
-    def known(self) -> Mapping[str, str]:
-        """Evidence id by its name, in the order given out."""
-        return MappingProxyType(self._ids)
+    def known(self) -> tuple[str, ...]:
+        """Ids of the evidence that has a name, in the order in which it was named."""
+        return tuple(self._names)
 
     def name(self, evidence_id: str) -> str:
         """The name of this evidence, given now where it has none yet."""
@@ -50,4 +49,4 @@ class Handles:
 
     def copy(self) -> "Handles":
         """The same names, to try out what further ones would be."""
-        return Handles(self._ids)
+        return Handles(self._names)
