@@ -9,7 +9,7 @@ file with the prompts (`prompts/draft.schema.json`), since it is part of what wa
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
 
@@ -25,7 +25,7 @@ LARGEST = 1_000_000_000  # beyond, nobody measures; and a model without a bound 
 DIGITS_MAX = 15
 THOUSANDTHS = 1000  # the unit of regions: models see images in other sizes than they are stored in
 
-_DURATION = r"^[1-9][0-9]{0,3} (hours|days|weeks|months|years)$"
+_DURATION = r"^[1-9][0-9]{0,3} (hour|day|week|month|year)s?$"
 
 
 def _exact(number: object) -> object:
@@ -183,27 +183,6 @@ class WireDraft(_Wire):
     abstain: Literal["nothing_to_add", "missing_evidence"] | None
     propositions: Annotated[tuple[WireProposition, ...], Field(max_length=PROPOSITIONS_MAX)]
     notes: Annotated[str, Field(max_length=NOTES_MAX), _line(NOTES_MAX)]
-
-
-def plain_schema(kind: type[BaseModel]) -> JsonObject:
-    """The JSON Schema of a model without what only people or pydantic read: a served model pays for it in tokens, and
-    servers' grammars know `anyOf` better than `oneOf` with a discriminator."""
-    plain = _plain(kind.model_json_schema())
-    assert isinstance(plain, dict)
-    return plain
-
-
-def _plain(schema: Any, named: bool = False) -> Any:
-    """`named`: the mapping's keys are names of ours, not words of JSON Schema."""
-    if isinstance(schema, list):
-        return [_plain(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        "anyOf" if name == "oneOf" and not named else name: _plain(value, name in ("properties", "$defs") and not named)
-        for name, value in schema.items()
-        if named or name not in ("title", "description", "discriminator")
-    }
 
 
 _SLOTS: Mapping[str, str] = {
