@@ -2,7 +2,7 @@
 """The records: requests, dossiers, evidence and the audit log in a database. Importing it loads SQLAlchemy."""
 
 from medagent.store.audit import AuditedEvent, EventFilter
-from medagent.store.migrate import upgrade
+from medagent.store.migrate import Upgrade, upgrade
 from medagent.store.records import RecordedOutcome, RecordedRecommendation
 from medagent.store.store import Store, Transaction
 
@@ -13,5 +13,6 @@ __all__ = [
     "RecordedRecommendation",
     "Store",
     "Transaction",
+    "Upgrade",
     "upgrade",
 ]

@@ -2,7 +2,8 @@
 """The connection to the database: how transactions begin, and what its errors become.
 
 On SQLite a writer begins with BEGIN IMMEDIATE: a transaction that starts as a reader and then writes cannot wait for
-its turn and fails as soon as others write, too. Readers begin plainly, see one snapshot and hold up nobody.
+its turn and fails as soon as others write, too. On PostgreSQL writers work side by side, and those that must not ask
+for it (`alone`). Readers see one snapshot and hold up nobody.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -21,6 +23,16 @@ from medagent.errors import StoreError
 
 _BUSY_SECONDS = 30  # transactions take milliseconds: who waits longer waits for something that hangs
 _BEGIN = "medagent_begin"
+
+_POSTGRESQL = "postgresql+psycopg"  # psycopg 3, whichever driver the URL leaves open
+_CONNECT: dict[str, dict[str, object]] = {
+    "sqlite": {"timeout": _BUSY_SECONDS},
+    "postgresql": {"connect_timeout": 10},  # seconds; a server that is there answers in one
+}
+_SNAPSHOT: dict[str, dict[str, object]] = {
+    "sqlite": {},  # every transaction has one
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",  # readers and one writer do not wait for each other
@@ -34,19 +46,27 @@ def open_engine(url: str) -> Engine:
     """An engine for the database at `url`. Opens no connection yet."""
     try:
         parsed = make_url(url)
-        sqlite = parsed.get_backend_name() == "sqlite"
-        if sqlite and parsed.database in (None, "", ":memory:"):
+        backend = parsed.get_backend_name()
+        if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
             raise StoreError("MEDAGENT_DATABASE_URL: SQLite needs a file here; records must outlive the process")
-        # Parameters are ciphertext and ids of patients' records: they belong into no traceback.
-        arguments = {"timeout": _BUSY_SECONDS} if sqlite else {}
-        engine = create_engine(parsed, hide_parameters=True, connect_args=arguments)
+        if backend == "postgresql":
+            parsed = parsed.set(drivername=_POSTGRESQL)
+        elif backend != "sqlite":
+            raise StoreError("MEDAGENT_DATABASE_URL: no database can be opened with it: name sqlite or postgresql")
+        # Parameters are ciphertext and ids of patients' records: they belong into no traceback. A server may have
+        # restarted since a connection was last used, so it is tried first.
+        engine = create_engine(
+            parsed, hide_parameters=True, pool_pre_ping=backend != "sqlite", connect_args=_CONNECT[backend]
+        )
     except (ArgumentError, ImportError) as error:
         raise StoreError(f"MEDAGENT_DATABASE_URL: no database can be opened with it: {error}") from error
     except ValueError as error:  # a port or a timeout that is no number; the message may quote a password
         raise StoreError("MEDAGENT_DATABASE_URL: no database can be opened with it: a number is malformed") from error
-    if sqlite:
+    if backend == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _configure_postgresql)
     return engine
 
 
@@ -65,7 +85,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """One transaction that reads a single snapshot."""
-    with _translated(engine), engine.begin() as connection:
+    snapshot = engine.execution_options(**_SNAPSHOT[engine.dialect.name])
+    with _translated(engine), snapshot.begin() as connection:
         yield connection
 
 
@@ -101,6 +122,17 @@ def _configure_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) 
     connection.isolation_level = None  # the driver begins nothing by itself: _begin_sqlite does
     for pragma in _PRAGMAS:
         connection.execute(pragma)
+
+
+def _configure_postgresql(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    assert isinstance(connection, psycopg.Connection)
+    connection.autocommit = True  # else the settings would be rolled back with the first transaction
+    connection.execute(f"SET lock_timeout = '{_BUSY_SECONDS}s'")
+    # What was committed survives a loss of power, whatever the server does by default; stricter settings stay.
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    connection.autocommit = False
 
 
 def _lenient_text(data: bytes) -> str:

@@ -5,6 +5,7 @@ SQLite migrates itself on first use, under a lock, for there is nobody to do it.
 machines of different versions: it waits for `medagent db upgrade`.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
@@ -12,21 +13,30 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from medagent.errors import StoreError
-from medagent.store.engine import describe, open_engine, reading, writing
+from medagent.store.engine import alone, describe, open_engine, reading, writing
 from medagent.store.file_lock import file_lock
 from medagent.store.keys import private_folder
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def upgrade(url: str) -> None:
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What a migration did. Equal: nothing was to be done."""
+
+    before: str | None
+    """Revision of the schema. None: there was none."""
+    after: str
+
+
+def upgrade(url: str) -> Upgrade:
     """Migrates the database at `url` to the newest schema that this version knows (`medagent db upgrade`)."""
     engine = open_engine(url)
     try:
-        upgrade_engine(engine)
+        return upgrade_engine(engine)
     finally:
         engine.dispose()
 
@@ -35,37 +45,48 @@ def prepare(engine: Engine) -> None:
     """Makes sure that the schema is the one that this version needs: SQLite is migrated, another one refused."""
     if engine.dialect.name == "sqlite":
         upgrade_engine(engine)
-    elif _revision(engine) != _scripts().get_current_head():
-        _refuse_unknown(engine, _revision(engine))
-        raise StoreError(f"The database {describe(engine)} has an older schema; run: medagent db upgrade")
+        return
+    with reading(engine) as connection:
+        revision = _revision(connection)
+    if revision != _newest():
+        _refuse_unknown(engine, revision)
+        found = f"the older schema {revision}" if revision is not None else "no schema"
+        raise StoreError(f"The database {describe(engine)} has {found}; run: medagent db upgrade")
 
 
-def upgrade_engine(engine: Engine) -> None:
+def upgrade_engine(engine: Engine) -> Upgrade:
     """Migrates, unless there is nothing to do. Safe in any number of processes at once."""
     if engine.dialect.name == "sqlite":
         path = Path(engine.url.database or "").absolute()
         private_folder(path.parent)
         with file_lock(path.with_name(path.name + ".lock")):  # also guards the switch to WAL, which cannot wait
             path.touch(mode=0o600)
-            _upgrade(engine)
-    else:
-        _upgrade(engine)
+            return _upgrade(engine)
+    return _upgrade(engine)
 
 
-def _upgrade(engine: Engine) -> None:
-    current = _revision(engine)
-    if current == _scripts().get_current_head():
-        return
-    _refuse_unknown(engine, current)
-    config = _config()
-    with writing(engine) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
-def _revision(engine: Engine) -> str | None:
+def _upgrade(engine: Engine) -> Upgrade:
     with reading(engine) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        current = _revision(connection)
+    if current != _newest():
+        _refuse_unknown(engine, current)
+        config = _config()
+        with writing(engine) as connection:
+            alone(connection, "schema")
+            current = _revision(connection)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    return Upgrade(current, _newest())
+
+
+def _newest() -> str:
+    head = _scripts().get_current_head()
+    assert head is not None  # the migrations come with the package
+    return head
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def _refuse_unknown(engine: Engine, revision: str | None) -> None:

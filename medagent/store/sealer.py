@@ -15,7 +15,7 @@ from medagent.log.checkpoint import Checkpoint, Signer, open_checkpoint
 from medagent.log.leaf import EventHeader, leaf
 from medagent.log.tree import Frontier, leaf_hash
 from medagent.store.audit import header_of
-from medagent.store.engine import writing
+from medagent.store.engine import alone, writing
 from medagent.store.kept_checkpoint import KeptCheckpoint
 from medagent.store.schema import ROW_SCHEMA, audit_events, checkpoints, log_entries, unsealed_events
 
@@ -49,6 +49,7 @@ class Sealer:
         one before (6) is made good here the next time.
         """
         with writing(self.engine) as connection:
+            alone(connection, "log", self.tenant)
             frontier, note = self._last(connection)  # (1)
             self._continues_kept(connection, frontier)  # (2)
             waiting = self._waiting(connection)

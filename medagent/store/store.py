@@ -26,7 +26,7 @@ from medagent.store.audit import (
     event_with_body,
     events_page,
 )
-from medagent.store.engine import describe, open_engine, reading, writing
+from medagent.store.engine import alone, describe, open_engine, reading, writing
 from medagent.store.journal import SqlJournal
 from medagent.store.kept_checkpoint import KeptCheckpoint
 from medagent.store.keys import Keys, open_keys
@@ -98,11 +98,12 @@ class Store:
         engine = open_engine(settings.database_url.get_secret_value())
         try:
             prepare(engine)  # (1)
-            recorded = _recorded_keys(engine)
+            with reading(engine) as connection:
+                recorded = _recorded_keys(connection)
             keys = open_keys(settings, may_generate=not recorded)  # (2)
             _refuse_other_keys(engine, keys, recorded, settings)  # (3)
             if not any(tenant == settings.tenant for tenant, _, _ in recorded):
-                _register_keys(engine, keys, settings.tenant, clock)  # (4)
+                _register_keys(engine, keys, settings, clock)  # (4)
         except BaseException:
             engine.dispose()
             raise
@@ -259,9 +260,8 @@ class Store:
         return KeptCheckpoint(self._settings.checkpoint_folder, tenant)
 
 
-def _recorded_keys(engine: Engine) -> set[tuple[str, str, str]]:
-    with reading(engine) as connection:
-        rows = connection.execute(select(keys_table)).mappings().all()
+def _recorded_keys(connection: Connection) -> set[tuple[str, str, str]]:
+    rows = connection.execute(select(keys_table)).mappings().all()
     return {(row["tenant"], row["purpose"], row["key_id"]) for row in rows}
 
 
@@ -282,10 +282,15 @@ def _key_file(settings: Settings, purpose: str) -> str:
     return str(settings.encryption_key_file if purpose == "encryption" else settings.signing_key_file)
 
 
-def _register_keys(engine: Engine, keys: Keys, tenant: str, clock: Clock) -> None:
+def _register_keys(engine: Engine, keys: Keys, settings: Settings, clock: Clock) -> None:
+    """Records which keys these are, unless another process was faster: on another machine, maybe with other keys."""
+    tenant = settings.tenant
     with writing(engine) as connection:
-        if connection.execute(select(keys_table).where(keys_table.c.tenant == tenant)).first() is not None:
-            return  # another process was faster
+        alone(connection, "keys")
+        recorded = _recorded_keys(connection)
+        _refuse_other_keys(engine, keys, recorded, settings)
+        if any(tenant == one for one, _, _ in recorded):
+            return
         at = instant_text(clock.now())
         for purpose, key_id in keys.ids(tenant).items():
             row = {"tenant": tenant, "schema_version": ROW_SCHEMA, "purpose": purpose, "key_id": key_id}

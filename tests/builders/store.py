@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stores, settings, clocks and outcomes for tests. The patient and everything about them is made up."""
 
+import shutil
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Self
 
+import psycopg
+import pytest
+
+from builders import postgresql
 from medagent.canonical import sha256_hex
 from medagent.settings import Settings
 from medagent.store import RecordedOutcome, RecordedRecommendation, Store
@@ -83,6 +90,101 @@ def calls(store: Store, number: int = 1) -> None:
     journal.conclude(run, "model/1", b'{"answer":%d}' % number)
     journal.intend(run, "tool/1/0", b"{}")
     journal.intend(run, "tool/1/0", b"{}")
+
+
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.services)]
+"""Parameters of a fixture that gives `Records`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Where the records of one installation lie, and how to get at them behind the store's back."""
+
+    home: Path
+    url: str | None = None
+    """None: the SQLite file in `home`."""
+
+    @classmethod
+    def fresh(cls, request: pytest.FixtureRequest, home: Path) -> Self:
+        """Empty records in the database that the fixture's parameter names; skips where that is absent."""
+        if request.param == "sqlite":
+            return cls(home)
+        upgraded: str = request.getfixturevalue("postgresql_url")
+        return cls(home, postgresql.copied(upgraded))
+
+    def copied(self, home: Path) -> Self:
+        """A copy of them, while nobody has them open."""
+        shutil.copytree(self.home, home, dirs_exist_ok=True)
+        return replace(self, home=home, url=None if self.url is None else postgresql.copied(self.url))
+
+    @property
+    def database_url(self) -> str:
+        """What stands in MEDAGENT_DATABASE_URL, or would by default."""
+        return self.url or f"sqlite:///{self.home}/medagent.db"
+
+    @property
+    def on_sqlite(self) -> bool:
+        """Whether it is SQLite."""
+        return self.url is None
+
+    def open(self) -> Store:
+        """The store, created on first use."""
+        return open_store(self.home, **({} if self.url is None else {"database_url": self.url}))
+
+    def attack(self, *statements: str) -> None:
+        """Changes the database as somebody can who owns it: without triggers, constraints between tables, and keys."""
+        if self.url is None:
+            attack(self.home, *statements)
+            return
+        with psycopg.connect(self.url) as connection:
+            connection.execute("SET session_replication_role = replica")
+            for statement in statements:
+                if connection.execute(statement.encode()).rowcount == 0:
+                    raise AssertionError(f"The attack touched nothing: {statement}")
+
+    def execute(self, statement: str) -> None:
+        """One statement as any client can send it, with every trigger in force."""
+        if self.url is None:
+            with closing(sqlite3.connect(self.home / "medagent.db")) as connection, connection:
+                connection.execute("PRAGMA recursive_triggers = ON")  # as our own connections have it
+                connection.execute(statement)
+        else:
+            with psycopg.connect(self.url) as client:
+                client.execute(statement.encode())
+
+    @contextmanager
+    def refusing(self, table: str, message: str) -> Iterator[None]:
+        """A database that takes no rows of one table, and says so."""
+        on = f"BEFORE INSERT ON {table}"
+        if self.url is None:
+            self.execute(f"CREATE TRIGGER broken {on} BEGIN SELECT RAISE(ABORT, '{message}'); END")
+            yield
+            self.execute("DROP TRIGGER broken")
+            return
+        body = f"$$ BEGIN RAISE EXCEPTION '{message}'; END $$"
+        self.execute(f"CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS {body}")
+        self.execute(f"CREATE TRIGGER broken {on} FOR EACH STATEMENT EXECUTE FUNCTION broken()")
+        yield
+        self.execute("DROP FUNCTION broken() CASCADE")
+
+    def row(self, query: str) -> tuple[Any, ...]:
+        """One row straight out of the database."""
+        if self.url is None:
+            with closing(sqlite3.connect(self.home / "medagent.db")) as connection:
+                row = connection.execute(query).fetchone()
+        else:
+            with psycopg.connect(self.url) as client:
+                row = client.execute(query.encode()).fetchone()
+        assert row is not None, f"There is no row: {query}"
+        return tuple(row)
+
+    def scalar(self, query: str) -> Any:
+        """One value straight out of the database."""
+        return self.row(query)[0]
+
+    def literal(self, data: bytes) -> str:
+        """Bytes as SQL of this database writes them."""
+        return f"x'{data.hex()}'" if self.url is None else f"'\\x{data.hex()}'::bytea"
 
 
 def attack(home: Path, *statements: str) -> None:

@@ -2,10 +2,9 @@
 """What every journal does: nothing is asked twice, nothing that came back is lost or exchanged."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from builders.store import TENANT, open_store, outcome, request
+from builders.store import TENANT, Records, outcome, request
 
 from medagent.canonical import sha256_hex
 from medagent.errors import JournalError
@@ -15,9 +14,9 @@ RUN = "request-1"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(records: Records) -> Iterator[Store]:
     """A store with one request that is being worked on."""
-    with open_store(tmp_path) as opened:
+    with records.open() as opened:
         request(opened)
         yield opened
 
@@ -116,9 +115,9 @@ def test_once_a_run_has_ended_its_journal_is_only_read(store: Store) -> None:
     assert journal.entries(RUN) == before
 
 
-def test_what_was_journaled_is_there_for_the_next_process(store: Store, tmp_path: Path) -> None:
+def test_what_was_journaled_is_there_for_the_next_process(store: Store, records: Records) -> None:
     journal = store.journal(TENANT)
     journal.intend(RUN, "model/1", b"question")
     journal.conclude(RUN, "model/1", b"answer")
-    with open_store(tmp_path) as reopened:
+    with records.open() as reopened:
         assert reopened.journal(TENANT).entries(RUN) == journal.entries(RUN)

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from builders.store import TENANT, attack, calls, open_store, outcome, record, request, scalar
+from builders.store import DATABASES, TENANT, Records, calls, open_store, outcome, record, request
 
 from medagent.errors import SettingsError, StoreError
 from medagent.log.verify import LogReport
@@ -20,24 +20,29 @@ TABLES = {table.name: table for table in metadata.sorted_tables}
 EVENT = "(SELECT event_id FROM log_entries WHERE tree_index = 4)"
 
 
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=DATABASES)
+def untouched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Records:
     """Three finished requests, sealed one by one: entries 0 to 3, 4 and 5, 6 and 7; an event waits."""
-    home = tmp_path_factory.mktemp("untouched")
-    with open_store(home) as store:
+    records = Records.fresh(request, tmp_path_factory.mktemp("untouched"))
+    with records.open() as store:
         for number in (1, 2, 3):
             record(store, number)
             store.seal()
         store.dossier("dossier-1", TENANT, "user/reader")
         assert store.verify(TENANT).ok
-    return home
+    return records
 
 
 @pytest.fixture
-def store(untouched: Path, tmp_path: Path) -> Iterator[Store]:
-    """A copy of it in `tmp_path`, to be attacked."""
-    shutil.copytree(untouched, tmp_path, dirs_exist_ok=True)
-    with open_store(tmp_path) as opened:
+def records(untouched: Records, tmp_path: Path) -> Records:
+    """A copy of it, to be attacked."""
+    return untouched.copied(tmp_path)
+
+
+@pytest.fixture
+def store(records: Records) -> Iterator[Store]:
+    """The store on that copy."""
+    with records.open() as opened:
         yield opened
 
 
@@ -61,20 +66,13 @@ def _columns() -> list[tuple[str, str]]:
 # standards: 54
 @pytest.mark.parametrize(("table", "column"), _columns(), ids=[f"{table}.{column}" for table, column in _columns()])
 def test_one_changed_bit_in_any_column_is_detected_and_its_row_named(
-    store: Store, tmp_path: Path, table: str, column: str
+    store: Store, records: Records, table: str, column: str
 ) -> None:
     identity = [part.name for part in TABLES[table].primary_key.columns if part.name != "tenant"]
-    with closing(sqlite3.connect(tmp_path / "medagent.db")) as connection:
-        query = f"SELECT {', '.join(identity)}, {column} FROM {table} WHERE {column} IS NOT NULL LIMIT 1"  # noqa: S608
-        found = connection.execute(query).fetchone()
-        *names, value = found
-    flipped = {
-        str: lambda: f"CAST(x'{_flipped(str(value).encode()).hex()}' AS TEXT)",
-        bytes: lambda: f"x'{_flipped(value).hex()}'",
-        int: lambda: str(value ^ 64),
-    }[type(value)]()
+    query = f"SELECT {', '.join(identity)}, {column} FROM {table} WHERE {column} IS NOT NULL LIMIT 1"  # noqa: S608
+    *names, value = records.row(query)
     where = " AND ".join(f"{part} = {name!r}" for part, name in zip(identity, names, strict=True))
-    attack(tmp_path, f"UPDATE {table} SET {column} = {flipped} WHERE {where}")  # noqa: S608 - an attack is SQL
+    records.attack(f"UPDATE {table} SET {column} = {_flipped(records, value)} WHERE {where}")  # noqa: S608 - an attack is SQL
     report = store.verify(TENANT)
     places = {f"{finding.table} {finding.id}" for finding in report.findings}
     if table == "unsealed_events" or (table, column) == ("log_entries", "event_id"):
@@ -83,9 +81,16 @@ def test_one_changed_bit_in_any_column_is_detected_and_its_row_named(
         assert f"{table} {'/'.join(map(str, names))}" in places
 
 
-def _flipped(data: bytes) -> bytes:
-    middle = len(data) // 2
-    return data[:middle] + bytes([data[middle] ^ 0x80]) + data[middle + 1 :]
+def _flipped(records: Records, value: str | bytes | int) -> str:
+    """The value with one bit flipped, as SQL. PostgreSQL takes no text that is not UTF-8, SQLite does."""
+    if isinstance(value, int):
+        return str(value ^ 64)
+    data = bytearray(value.encode() if isinstance(value, str) else value)
+    data[len(data) // 2] ^= 0x80 if records.on_sqlite else 0x01
+    if isinstance(value, bytes):
+        return records.literal(bytes(data))
+    text = records.literal(bytes(data))
+    return f"CAST({text} AS TEXT)" if records.on_sqlite else f"convert_from({text}, 'UTF8')"
 
 
 def _rows(home: Path) -> dict[str, list[str]] | None:
@@ -99,15 +104,17 @@ def _rows(home: Path) -> dict[str, list[str]] | None:
 
 
 # standards: 54
+@pytest.mark.parametrize("untouched", ["sqlite"], indirect=True)
 def test_one_flipped_bit_anywhere_in_the_file_is_noticed_unless_it_changes_nothing(
-    untouched: Path, tmp_path: Path
+    untouched: Records, tmp_path: Path
 ) -> None:
-    before, original = _rows(untouched), (untouched / "medagent.db").read_bytes()
+    original_home = untouched.home
+    before, original = _rows(original_home), (original_home / "medagent.db").read_bytes()
     positions = random.Random(54)  # noqa: S311 - seeded on purpose
     noticed = 0
     for number in range(60):
         home = tmp_path / str(number)
-        shutil.copytree(untouched, home)
+        shutil.copytree(original_home, home)
         damaged = bytearray(original)
         damaged[positions.randrange(len(damaged))] ^= 1 << positions.randrange(8)
         (home / "medagent.db").write_bytes(damaged)
@@ -163,7 +170,7 @@ EDITS = [
         "UPDATE checkpoints SET note = note || ' ' WHERE tree_size = 6", {("edited", "checkpoints 6")}, id="a note"
     ),
     pytest.param(
-        "UPDATE checkpoints SET root = zeroblob(32) WHERE tree_size = 6", {("edited", "checkpoints 6")}, id="a root"
+        "UPDATE checkpoints SET root = {zeros} WHERE tree_size = 6", {("edited", "checkpoints 6")}, id="a root"
     ),
 ]
 
@@ -171,23 +178,23 @@ EDITS = [
 # standards: 54
 @pytest.mark.parametrize(("statement", "expected"), EDITS)
 def test_an_edit_is_named_and_nothing_else_is(
-    store: Store, tmp_path: Path, statement: str, expected: set[tuple[str, str]]
+    store: Store, records: Records, statement: str, expected: set[tuple[str, str]]
 ) -> None:
-    attack(tmp_path, statement)
+    records.attack(statement.format(zeros=records.literal(bytes(32))))
     assert named(store.verify(TENANT)) == expected
 
 
 # standards: 54
-def test_an_edited_event_is_named(store: Store, tmp_path: Path) -> None:
-    event = scalar(tmp_path, f"SELECT id FROM audit_events WHERE id = {EVENT}")  # noqa: S608 - our own names
-    attack(tmp_path, f"UPDATE audit_events SET actor = 'user/nobody' WHERE id = '{event}'")  # noqa: S608 - an attack is SQL
+def test_an_edited_event_is_named(store: Store, records: Records) -> None:
+    event = records.scalar(f"SELECT id FROM audit_events WHERE id = {EVENT}")  # noqa: S608 - our own names
+    records.attack(f"UPDATE audit_events SET actor = 'user/nobody' WHERE id = '{event}'")  # noqa: S608 - an attack is SQL
     assert ("edited", f"audit_events {event}") in named(store.verify(TENANT))
 
 
 # standards: 54
-def test_an_event_edited_before_it_was_sealed_is_named(store: Store, tmp_path: Path) -> None:
-    event = scalar(tmp_path, "SELECT event_id FROM unsealed_events")
-    attack(tmp_path, f"UPDATE audit_events SET actor = 'user/nobody' WHERE id = '{event}'")  # noqa: S608 - an attack is SQL
+def test_an_event_edited_before_it_was_sealed_is_named(store: Store, records: Records) -> None:
+    event = records.scalar("SELECT event_id FROM unsealed_events")
+    records.attack(f"UPDATE audit_events SET actor = 'user/nobody' WHERE id = '{event}'")  # noqa: S608 - an attack is SQL
     store.seal()
     assert named(store.verify(TENANT)) == {("edited", f"audit_events {event}")}
 
@@ -218,23 +225,23 @@ def test_an_event_edited_before_it_was_sealed_is_named(store: Store, tmp_path: P
         pytest.param("keys", "purpose = 'encryption'", "keys encryption/", id="the note of a key"),
     ],
 )
-def test_a_deleted_row_is_named(store: Store, tmp_path: Path, table: str, where: str, expected: str) -> None:
-    attack(tmp_path, f"DELETE FROM {table} WHERE {where}")  # noqa: S608 - an attack is SQL
+def test_a_deleted_row_is_named(store: Store, records: Records, table: str, where: str, expected: str) -> None:
+    records.attack(f"DELETE FROM {table} WHERE {where}")  # noqa: S608 - an attack is SQL
     places = named(store.verify(TENANT))
     assert any(kind == "missing" and place.startswith(expected) for kind, place in places)
 
 
 # standards: 54
-def test_a_deleted_event_is_named(store: Store, tmp_path: Path) -> None:
-    event = scalar(tmp_path, f"SELECT id FROM audit_events WHERE id = {EVENT}")  # noqa: S608 - our own names
-    attack(tmp_path, f"DELETE FROM audit_events WHERE id = '{event}'")  # noqa: S608 - an attack is SQL
+def test_a_deleted_event_is_named(store: Store, records: Records) -> None:
+    event = records.scalar(f"SELECT id FROM audit_events WHERE id = {EVENT}")  # noqa: S608 - our own names
+    records.attack(f"DELETE FROM audit_events WHERE id = '{event}'")  # noqa: S608 - an attack is SQL
     assert ("missing", f"audit_events {event}") in named(store.verify(TENANT))
 
 
 # standards: 54
-def test_an_event_taken_out_of_the_queue_is_named(store: Store, tmp_path: Path) -> None:
-    event = scalar(tmp_path, "SELECT event_id FROM unsealed_events")
-    attack(tmp_path, "DELETE FROM unsealed_events")
+def test_an_event_taken_out_of_the_queue_is_named(store: Store, records: Records) -> None:
+    event = records.scalar("SELECT event_id FROM unsealed_events")
+    records.attack("DELETE FROM unsealed_events")
     assert named(store.verify(TENANT)) == {("inserted", f"audit_events {event}")}
 
 
@@ -246,16 +253,15 @@ def test_an_event_taken_out_of_the_queue_is_named(store: Store, tmp_path: Path) 
         pytest.param("dossiers", "id = 'forged', request_id = 'forged'", "dossiers forged", id="a dossier"),
         pytest.param("recommendations", "id = 'forged'", "recommendations dossier-1/forged", id="a recommendation"),
         pytest.param("evidence_bytes", "sha256 = 'forged'", "evidence_bytes forged", id="evidence"),
-        pytest.param("journal", "position = 4, number = 9", "journal request-1/4", id="something that happened to a call"),
+        pytest.param("journal", "position = 4, number = 9", "journal request-1/4", id="a row of a journal"),
         pytest.param("audit_events", "id = 'forged'", "audit_events forged", id="an event"),
         pytest.param("log_entries", "tree_index = 8, event_id = 'forged'", "log_entries 8", id="an entry of the log"),
         pytest.param("checkpoints", "tree_size = 7", "checkpoints 7", id="a checkpoint"),
         pytest.param("unsealed_events", "event_id = 'forged'", "audit_events forged", id="an event that waits"),
     ],
 )
-def test_an_inserted_row_is_named(store: Store, tmp_path: Path, table: str, values: str, expected: str) -> None:
-    attack(
-        tmp_path,
+def test_an_inserted_row_is_named(store: Store, records: Records, table: str, values: str, expected: str) -> None:
+    records.attack(
         f"CREATE TABLE forged AS SELECT * FROM {table} LIMIT 1",  # noqa: S608 - an attack is SQL
         f"UPDATE forged SET {values}",  # noqa: S608 - an attack is SQL
         f"INSERT INTO {table} SELECT * FROM forged",  # noqa: S608 - an attack is SQL
@@ -264,9 +270,8 @@ def test_an_inserted_row_is_named(store: Store, tmp_path: Path, table: str, valu
 
 
 # standards: 54
-def test_exchanged_entries_are_named(store: Store, tmp_path: Path) -> None:
-    attack(
-        tmp_path,
+def test_exchanged_entries_are_named(store: Store, records: Records) -> None:
+    records.attack(
         "UPDATE log_entries SET tree_index = -1 WHERE tree_index = 4",
         "UPDATE log_entries SET tree_index = 4 WHERE tree_index = 7",
         "UPDATE log_entries SET tree_index = 7 WHERE tree_index = -1",
@@ -275,12 +280,12 @@ def test_exchanged_entries_are_named(store: Store, tmp_path: Path) -> None:
 
 
 # standards: 54
-def test_an_edited_call_of_a_run_that_goes_on_is_named(store: Store, tmp_path: Path) -> None:
+def test_an_edited_call_of_a_run_that_goes_on_is_named(store: Store, records: Records) -> None:
     request(store, 4)
     calls(store, 4)
     store.seal()
     assert store.verify(TENANT).ok
-    attack(tmp_path, "UPDATE journal SET kind = 'result' WHERE request_id = 'request-4' AND position = 3")
+    records.attack("UPDATE journal SET kind = 'result' WHERE request_id = 'request-4' AND position = 3")
     assert named(store.verify(TENANT)) == {("edited", "journal request-4/3")}
 
 
@@ -299,23 +304,23 @@ TRUNCATION = (
 
 # standards: 54
 def test_an_end_that_was_cut_off_with_all_its_rows_shows_against_the_kept_checkpoint(
-    store: Store, tmp_path: Path
+    store: Store, records: Records
 ) -> None:
-    attack(tmp_path, *TRUNCATION)
+    records.attack(*TRUNCATION)
     assert named(store.verify(TENANT)) == {("truncated", "log_entries 6 to 7")}
 
 
 # standards: 54
-def test_without_any_kept_checkpoint_the_report_does_not_pass(store: Store, tmp_path: Path) -> None:
-    note = (tmp_path / "checkpoints/local.note").read_text()
-    attack(tmp_path, *TRUNCATION)
-    (tmp_path / "checkpoints/local.note").unlink()
+def test_without_any_kept_checkpoint_the_report_does_not_pass(store: Store, records: Records) -> None:
+    note = (records.home / "checkpoints/local.note").read_text()
+    records.attack(*TRUNCATION)
+    (records.home / "checkpoints/local.note").unlink()
     assert {kind for kind, _ in named(store.verify(TENANT))} == {"missing"}
     assert named(store.verify(TENANT, kept_checkpoint=note)) == {("truncated", "log_entries 6 to 7")}
 
 
-def test_an_edited_kept_checkpoint_is_named(store: Store, tmp_path: Path) -> None:
-    path = tmp_path / "checkpoints/local.note"
+def test_an_edited_kept_checkpoint_is_named(store: Store, records: Records) -> None:
+    path = records.home / "checkpoints/local.note"
     path.write_text(path.read_text().replace("\n8\n", "\n9\n"))
     assert named(store.verify(TENANT)) == {("edited", "kept checkpoint medagent/local")}
 
@@ -326,8 +331,8 @@ def test_a_log_that_was_never_sealed_does_not_pass(tmp_path: Path) -> None:
         assert named(store.verify(TENANT)) == {("unsigned", "checkpoints medagent/local")}
 
 
-def test_a_store_signed_by_somebody_else_does_not_pass(store: Store, tmp_path: Path) -> None:
-    with open_store(tmp_path / "other") as other:
+def test_a_store_signed_by_somebody_else_does_not_pass(store: Store, records: Records) -> None:
+    with open_store(records.home / "other") as other:
         report = store.verify(TENANT, key=other.verifier_key(TENANT))
     assert not report.ok
     assert report.checkpoint is None
