@@ -68,6 +68,10 @@ class ToolRefused(MedAgentError):
     """A tool declines, with a reason that the model may read and act on. Anything else ends the run."""
 
 
+class InvalidOutput(MedAgentError):
+    """What a model wrote cannot be used. The message is for the model: which field, and what is needed there."""
+
+
 ModelFailure = Literal["unavailable", "deadline", "too_long", "refused", "invalid_output"]
 """How a model call ends where it gives nothing: the server cannot be reached or is overloaded; time ran out; prompt and
 answer exceed the context; the server refuses the request; what came back cannot be used."""
