@@ -6,6 +6,8 @@ Situation and option, never a command (clinical: 18). Absence is "none found in 
 Every number and every unit comes from a slot or from the evidence that the slot names; the verifier checks that.
 """
 
+from typing import Literal
+
 from medagent.evidence import Calculation, Passage, Reading, Role
 from medagent.evidence_set import EvidenceSet
 from medagent.kleene import Truth
@@ -35,6 +37,7 @@ from medagent.sentences.parts import (
     formula_text,
     implausible,
     inputs_text,
+    measured,
     named,
     patient_words,
     result_text,
@@ -50,10 +53,12 @@ from medagent.sentences.reasons import (
     why_of,
     withheld_because,
 )
-from medagent.sentences.wording import chart_text, forbidden_wording
+from medagent.sentences.wording import LONGEST_CHART_TEXT, LONGEST_MODEL_TEXT, chart_text, forbidden_wording
+from medagent.value_sets import value_set_named
 
 __all__ = [
     "GATE",
+    "LONGEST_CHART_TEXT",
     "OUTCOME",
     "WHY",
     "chart_text",
@@ -63,6 +68,9 @@ __all__ = [
     "warning_of_part",
     "withheld_because",
 ]
+
+Author = Literal["engine", "model"]
+"""Who chose what is said: the engine by a rule, or a model by itself."""
 
 _TRUTHS = {Truth.MET: "met", Truth.NOT_MET: "not met", Truth.UNKNOWN: "undecided"}
 _PARTS = {
@@ -95,11 +103,27 @@ _CONFIRMED = {
 }
 
 
-def sentence(proposition: AnyProposition, evidence: EvidenceSet) -> str:
-    """A checked proposition in words. What it names MUST be in the evidence."""
+def sentence(proposition: AnyProposition, evidence: EvidenceSet, author: Author = "engine") -> str:
+    """A checked proposition in words. What it names MUST be in the evidence. What a rule would set and a model chose
+    is said to be its choice."""
     text = _words(proposition, evidence)
+    if author == "model":
+        text = _chosen(text, proposition, evidence)
     first = text.partition(" ")[0]
     return text[:1].upper() + text[1:] if first.rstrip(":").islower() else text  # not eGFR, not pH
+
+
+def _chosen(text: str, proposition: AnyProposition, evidence: EvidenceSet) -> str:
+    match proposition:
+        case Threshold():
+            return f"{text} (the bound is the model's choice)"
+        case Trend():
+            return f"{text} (change and window are the model's choice)"
+        case Timing(period=str()) | Absence(within=str()):
+            return f"{text} (the period is the model's choice)"
+        case Criterion():
+            return f"{evidence.rules[proposition.rule].title}: {text[:1].lower()}{text[1:]}"
+    return text
 
 
 def _words(proposition: AnyProposition, evidence: EvidenceSet) -> str:
@@ -127,7 +151,7 @@ def _words(proposition: AnyProposition, evidence: EvidenceSet) -> str:
         case Proposal():
             return _proposal(proposition, evidence)
         case Hypothesis():
-            return f"A model's thought, to consider: {proposition.text}"
+            return f"A model's thought, to consider: {chart_text(proposition.text, LONGEST_MODEL_TEXT)}"
         case ImageReading():
             return _image_reading(proposition)
 
@@ -137,8 +161,9 @@ def _value(proposition: Value, evidence: EvidenceSet) -> str:
     if proposition.of is None:
         return f"{patient_words(proposition.element)}: {proposition.value}"
     if proposition.element == Role.VALUE:
-        doubt = ", outside of what is plausible" if implausible(fact, evidence.value_sets[proposition.of]) else ""
-        return f"{title_of(evidence, proposition.of)}: {value_text(fact)}, {day(fact.time)}{doubt}"
+        limits = value_set_named(evidence.value_sets, proposition.of)
+        doubt = ", outside of what is plausible" if implausible(fact, limits) else ""
+        return f"{measured(evidence, fact, proposition.of)}: {value_text(fact)}, {day(fact.time)}{doubt}"
     what = proposition.element.replace("_", " ")
     said = day(fact.time) if proposition.element == Role.TIME else chart_text(str(proposition.value))
     if proposition.element == Role.END:
@@ -153,14 +178,15 @@ def _threshold(proposition: Threshold, evidence: EvidenceSet) -> str:
         when = f", {day(item.at)}" if item.at is not None else ""
         return f"{formula_text(item)}: {result_text(item)}{inputs_text(item, evidence)}{when}, {bound}"
     fact = fact_of(evidence, proposition.of)
-    return f"{title_of(evidence, proposition.value_set)}: {value_text(fact)}, {day(fact.time)}, {bound}"
+    name = measured(evidence, fact, proposition.value_set or "")
+    return f"{name}: {value_text(fact)}, {day(fact.time)}, {bound}"
 
 
 def _trend(proposition: Trend, evidence: EvidenceSet) -> str:
     first, last = fact_of(evidence, proposition.facts[0]), fact_of(evidence, proposition.facts[-1])
     change = f"at least {amount(proposition.least_change, proposition.unit)}"
     return (
-        f"{title_of(evidence, proposition.value_set)}: {proposition.direction} from {value_text(first)} "
+        f"{measured(evidence, first, proposition.value_set)}: {proposition.direction} from {value_text(first)} "
         f"({day(first.time)}) to {value_text(last)} ({day(last.time)}), {change}, "
         f"over {len(proposition.facts)} values in {proposition.window}"
     )
@@ -246,5 +272,5 @@ def _proposal(proposition: Proposal, evidence: EvidenceSet) -> str:
 
 
 def _image_reading(proposition: ImageReading) -> str:
-    finding = chart_text(proposition.finding)
+    finding = chart_text(proposition.finding, LONGEST_MODEL_TEXT)
     return f"A model's reading of an image, not confirmed ({proposition.confidence} confidence): {finding}"

@@ -10,7 +10,7 @@ from medagent.intervals import Interval
 from medagent.kleene import Truth
 from medagent.sentences.wording import chart_text
 from medagent.units import Quantity, compare
-from medagent.value_sets import ValueSet
+from medagent.value_sets import ValueSet, is_single_code, value_set_named
 
 COMPARISONS = {"<": "below", "<=": "at most", ">": "above", ">=": "at least", "=": "equal to"}
 _DAY = len("2024-03-02")
@@ -38,8 +38,8 @@ def fact_of(evidence: EvidenceSet, evidence_id: str) -> Fact:
 
 
 def title_of(evidence: EvidenceSet, value_set: str | None) -> str:
-    """What a value set is called."""
-    return "" if value_set is None else evidence.value_sets[value_set].title
+    """What a value set is called. Raises RuleError for a name that none has."""
+    return "" if value_set is None else value_set_named(evidence.value_sets, value_set).title
 
 
 def day(time: Interval | None) -> str:
@@ -97,6 +97,11 @@ def named(evidence: EvidenceSet, fact: Fact, value_set: str | None) -> str:
     if words is None or words.casefold() == title.casefold():
         return title or fact.resource_type
     return f"{title} ({chart_text(words)})" if title else chart_text(words)
+
+
+def measured(evidence: EvidenceSet, fact: Fact, value_set: str) -> str:
+    """What a value is of. A set of the pack has a name that says it; a code says it in the chart's own words."""
+    return named(evidence, fact, value_set) if is_single_code(value_set) else title_of(evidence, value_set)
 
 
 def formula_text(calculation: Calculation) -> str:

@@ -5,6 +5,7 @@ import re
 import unicodedata
 
 LONGEST_CHART_TEXT = 80  # characters; a name of a drug fits, a note does not
+LONGEST_MODEL_TEXT = 280  # characters, as its slots have it: a thought that is cut may say the opposite
 _QUOTED = re.compile("“[^”]*”")
 _ASSERTIONS = re.compile(
     r"\b(must|shall|diagnosed with|never had|never been|has to|have to|verified|safe|"
@@ -28,13 +29,13 @@ def forbidden_wording(text: str) -> str | None:
     return None
 
 
-def chart_text(text: str) -> str:
+def chart_text(text: str, longest: int = LONGEST_CHART_TEXT) -> str:
     """Text of a chart in quotes: without control and direction characters, on one line, and of bounded length."""
     shown = "".join(" " if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign for sign in text)
     shown = "".join(sign for sign in shown if unicodedata.category(sign) not in ("Cf", "Co", "Cs", "Cn"))
     shown = " ".join(shown.translate(_QUOTES).split())
-    if len(shown) > LONGEST_CHART_TEXT:
-        shown = shown[: LONGEST_CHART_TEXT - 1].rstrip() + "…"
+    if len(shown) > longest:
+        shown = shown[: longest - 1].rstrip() + "…"
     return f"“{shown}”"
 
 

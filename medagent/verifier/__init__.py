@@ -20,6 +20,9 @@ Steps, numbered again at the code:
 (9) Edition: the rule is the run's, and its edition is in force on the day of `as_of`.
 (10) Gate: all five checks are there and found anew, and the stance is what follows.
 
+What a model drafts apart from any rule (`Verifier.consider`) goes through steps 0 to 8, each statement by itself; what
+is asked of it beside stands in `medagent.verifier.considerations`.
+
 What fails is dropped and its finding kept. A recommendation stands only if its proposal, all of its supports and at
 least one proposition about the patient stand. Empty means no.
 """
@@ -39,11 +42,13 @@ from medagent.propositions import (
     Statement,
     Summary,
 )
-from medagent.records import Claim, Draft, Finding, Recommendation, Verdict
+from medagent.records import Claim, Considerations, Draft, Finding, Recommendation, Verdict
 from medagent.rules import Rule
 from medagent.verifier.citations import Citations
+from medagent.verifier.considerations import Considering
 from medagent.verifier.coverage import uncovered
-from medagent.verifier.drafts import EDITION, GATE, RuleChecks, age_of
+from medagent.verifier.drafts import EDITION, GATE, WORDING, RuleChecks, age_of, check_finding
+from medagent.verifier.notes import finding, noted
 from medagent.verifier.readings import Readings
 from medagent.verifier.recommendations import claim_of, excess_of_warnings, recommendation_of
 from medagent.verifier.scope import STEP as SCOPE
@@ -52,15 +57,19 @@ from medagent.verifier.slices import Refused, Slices
 from medagent.verifier.statements import STEP, Statements
 from medagent.verifier.trees import Trees
 
-__all__ = ["Verifier", "reverify", "verify"]
+__all__ = ["Verifier", "consider", "reverify", "verify"]
 
 CITATION = "1 citation"
-WORDING = "8 wording"
 
 
 def verify(draft: Draft, evidence: EvidenceSet) -> Verdict:
     """What of a draft holds. For several drafts of one run, `Verifier` reads the evidence once."""
     return Verifier(evidence).verify(draft)
+
+
+def consider(considerations: Considerations, evidence: EvidenceSet) -> Verdict:
+    """What holds of what a model drafted on its own."""
+    return Verifier(evidence).consider(considerations)
 
 
 def reverify(recommendation: Recommendation, evidence: EvidenceSet) -> tuple[Finding, ...]:
@@ -84,26 +93,36 @@ class Verifier:
         draft = Draft.model_validate(draft.model_dump())
         return _Verification(draft, self._evidence, self._slices, self._statements, self._trees).verdict()
 
+    def consider(self, considerations: Considerations) -> Verdict:
+        """What holds of what a model drafted on its own, each statement by itself; what is left proposes nothing."""
+        considerations = Considerations.model_validate(considerations.model_dump())
+        return Considering(considerations, self._slices, self._readings, self._statements, self._trees).verdict()
+
     def reverify(self, recommendation: Recommendation) -> tuple[Finding, ...]:
         """Whether a stored recommendation would be made again."""
-        propositions = tuple(claim.proposition for claim in recommendation.claims)
+        if recommendation.author == "model":
+            noted_again = self.consider(Considerations(propositions=_propositions(recommendation)))
+            return self._compared(recommendation, noted_again, None)
+        propositions = _propositions(recommendation)
         proposal = next((one for one in propositions if isinstance(one, Proposal)), None)
         rule = recommendation.rule
         if proposal is None or rule is None:
             named = None if rule is None else rule.id
-            return (_finding(CITATION, recommendation.id, named, "there is no proposal"),)
+            return (finding(CITATION, recommendation.id, named, "there is no proposal"),)
         draft = Draft(
             rule=rule.id,
             truth="unknown" if self._is_undecided(propositions, rule.id) else "met",
             proposal=proposal.id,
             propositions=propositions,
         )
-        verdict = self.verify(draft)
+        return self._compared(recommendation, self.verify(draft), draft.rule)
+
+    def _compared(self, recommendation: Recommendation, verdict: Verdict, rule: str | None) -> tuple[Finding, ...]:
         again = verdict.recommendation
         # What was merged and how it is displayed is decided after verification.
         same = again is not None and _core(again) == _core(recommendation)
         detail = "" if same else "it would not be made again as it is"
-        return (*verdict.findings, _finding(STEP, recommendation.id, draft.rule, detail))
+        return (*verdict.findings, finding(STEP, recommendation.id, rule, detail))
 
     def _is_undecided(self, propositions: Sequence[AnyProposition], rule_id: str) -> bool:
         parts = [one for one in propositions if isinstance(one, Criterion) and one.part in ("population", "criteria")]
@@ -202,6 +221,7 @@ class _Verification:
                 self._statements.statement(proposition)
             case ImageReading():
                 self._statements.image_reading(proposition)
+                check_finding(proposition)
             case _:
                 self._statements.check(proposition)
                 self._checks.check_belongs(proposition, proposal)
@@ -228,23 +248,18 @@ class _Verification:
         return recommendation_of(rule, proposal, criteria, claims, self._evidence)
 
     def _note(self, step: str, proposition: str, error: MedAgentError | None = None) -> None:
-        if isinstance(error, Refused):
-            step = error.step
-        # What other errors say is ours as well, but only a refusal is written to be kept.
-        detail = "" if error is None else error.detail if isinstance(error, Refused) else type(error).__name__
-        self._findings.append(_finding(step, proposition, self._draft.rule, detail))
+        self._findings.append(noted(step, proposition, self._draft.rule, error))
 
 
 def _rests_on_others(proposition: AnyProposition) -> int:
     return {"proposal": 1, "hypothesis": 2}.get(proposition.kind, 0)
 
 
-def _finding(step: str, proposition: str, rule: str | None, detail: str) -> Finding:
-    """A finding has passed where there is nothing to say."""
-    return Finding(check=step, proposition=proposition, rule=rule, passed=not detail, detail=detail)
+def _propositions(recommendation: Recommendation) -> tuple[AnyProposition, ...]:
+    return tuple(claim.proposition for claim in recommendation.claims)
 
 
 def _core(recommendation: Recommendation) -> object:
     return recommendation.model_dump(
-        include={"title", "stance", "category", "urgency", "strength", "rule", "action", "claims", "warnings"}
+        include={"title", "author", "stance", "category", "urgency", "strength", "rule", "action", "claims", "warnings"}
     )

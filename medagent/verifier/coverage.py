@@ -26,7 +26,9 @@ from medagent.propositions import (
 )
 from medagent.rules import Guideline
 from medagent.sentences import forbidden_wording
+from medagent.sentences.parts import title_of
 from medagent.unit_table import UNITS
+from medagent.value_sets import is_single_code
 
 _NUMBER = re.compile(r"\d+(?:[.,:-]\d+)*")
 _UNIT = re.compile(
@@ -72,13 +74,15 @@ def _sources(proposition: AnyProposition, evidence: EvidenceSet) -> Iterator[str
     rule = evidence.rules.get(getattr(proposition, "rule", ""))
     if isinstance(proposition, Proposal) and rule is not None:
         yield from (rule.title, rule.action.option)
+    if isinstance(proposition, Criterion) and rule is not None:
+        yield rule.title
     if isinstance(proposition, Summary) and rule is not None:
         yield from (rule.summary, rule.section, *_edition(rule.guideline))
 
 
 def _of_evidence(slot: str, evidence: EvidenceSet) -> Iterator[str]:
-    if (value_set := evidence.value_sets.get(slot)) is not None:
-        yield value_set.title
+    if slot in evidence.value_sets or is_single_code(slot):
+        yield title_of(evidence, slot)
     match evidence.items.get(slot):
         case Fact() as fact:
             yield from _texts([fact.value, fact.time, fact.end, fact.text, fact.codings, fact.value_codings])

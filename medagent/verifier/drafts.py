@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Step 7 for what stands on other propositions, and steps 9 and 10: the rule, its parts, the gate, the stance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from medagent.kleene import Truth, all_of, negate
 from medagent.propositions import (
@@ -10,6 +10,7 @@ from medagent.propositions import (
     Criterion,
     GateCheck,
     Hypothesis,
+    ImageReading,
     Leaf,
     Proposal,
     Summary,
@@ -19,11 +20,13 @@ from medagent.records import Draft
 from medagent.rules import GATE_CHECKS, Age, Rule
 from medagent.rules import Criterion as RuleCriterion
 from medagent.stances import rule_outcome, stance_of
+from medagent.verifier.model_words import unfit_finding, unfit_thought
 from medagent.verifier.slices import Refused, Slices, in_force
 from medagent.verifier.statements import STEP
 from medagent.verifier.trees import Trees, undecided
 
 EDITION = "9 edition"
+WORDING = "8 wording"
 GATE = "10 gate"
 
 
@@ -37,14 +40,8 @@ class RuleChecks:
         self.by_id: dict[str, AnyProposition] = {one.id: one for one in draft.propositions}
 
     def rule(self) -> Rule:
-        """(9) The rule is one of the run's and its edition is in force on the day of `as_of`."""
-        rule = self._slices.evidence.rules.get(self._draft.rule)
-        if rule is None or rule.id != self._draft.rule:
-            raise Refused(EDITION, f"rule {self._draft.rule} is not part of this run")
-        edition = rule.guideline
-        if not in_force(edition, self._slices):
-            raise Refused(EDITION, f"{edition.id} {edition.edition} is not in force at as_of")
-        return rule
+        """The rule of the draft, in force."""
+        return rule_in_force(self._draft.rule, self._slices)
 
     def proposal(self) -> Proposal:
         """The draft's one proposal."""
@@ -56,12 +53,7 @@ class RuleChecks:
 
     def check_criterion(self, criterion: Criterion, rule: Rule) -> None:
         """A part of the rule, evaluated anew."""
-        asked = parts_of(rule).get(criterion.part)
-        if criterion.rule != rule.id or asked is None:
-            raise Refused("1 citation", f"{rule.id} has no {criterion.part}")
-        self._trees.check(criterion.tree, asked)
-        if criterion.truth is not criterion.tree.truth:
-            raise Refused(STEP, f"{criterion.part} is {criterion.tree.truth}, not {criterion.truth}")
+        check_criterion(criterion, rule, self._trees)
 
     def check_summary(self, summary: Summary, rule: Rule) -> None:
         """The rule's own text."""
@@ -69,11 +61,8 @@ class RuleChecks:
             raise Refused(EDITION, f"{summary.rule} is another rule than the draft's")
 
     def check_hypothesis(self, hypothesis: Hypothesis) -> None:
-        """Only its support is checked: it names propositions of this draft that are not thoughts themselves."""
-        for support in hypothesis.supports:
-            named = self.by_id.get(support)
-            if named is None or isinstance(named, Hypothesis | Proposal | Summary):
-                raise Refused("1 citation", f"{support} supports nothing in this draft")
+        """Only its support and its wording are checked."""
+        check_hypothesis(hypothesis, self.by_id)
 
     def check_proposal(self, proposal: Proposal, rule: Rule) -> None:
         """The option: its supports are all parts of the rule, gate and stance are as they are found anew."""
@@ -163,6 +152,43 @@ class RuleChecks:
             self._trees.check(check.tree, criterion)
         except Refused as refused:
             raise Refused(GATE, f"{check.check}: {refused.detail}") from refused
+
+
+def rule_in_force(name: str, slices: Slices) -> Rule:
+    """(9) The rule is one of the run's and its edition is in force on the day of `as_of`."""
+    rule = slices.evidence.rules.get(name)
+    if rule is None or rule.id != name:
+        raise Refused(EDITION, f"rule {name} is not part of this run")
+    edition = rule.guideline
+    if not in_force(edition, slices):
+        raise Refused(EDITION, f"{edition.id} {edition.edition} is not in force at as_of")
+    return rule
+
+
+def check_criterion(criterion: Criterion, rule: Rule, trees: Trees) -> None:
+    """A part of a rule, evaluated anew."""
+    asked = parts_of(rule).get(criterion.part)
+    if criterion.rule != rule.id or asked is None:
+        raise Refused("1 citation", f"{rule.id} has no {criterion.part}")
+    trees.check(criterion.tree, asked)
+    if criterion.truth is not criterion.tree.truth:
+        raise Refused(STEP, f"{criterion.part} is {criterion.tree.truth}, not {criterion.truth}")
+
+
+def check_hypothesis(hypothesis: Hypothesis, by_id: Mapping[str, AnyProposition]) -> None:
+    """A thought names propositions of its draft that are no thoughts themselves, in words that may be shown."""
+    for support in hypothesis.supports:
+        named = by_id.get(support)
+        if named is None or isinstance(named, Hypothesis | Proposal | Summary):
+            raise Refused("1 citation", f"{support} supports nothing in this draft")
+    if (why := unfit_thought(hypothesis.text)) is not None:
+        raise Refused(WORDING, f"a thought may not be shown: {why}")
+
+
+def check_finding(reading: ImageReading) -> None:
+    """What a model sees in an image is said in words that may be shown."""
+    if (why := unfit_finding(reading.finding)) is not None:
+        raise Refused(WORDING, f"a reading of an image may not be shown: {why}")
 
 
 def parts_of(rule: Rule) -> dict[str, RuleCriterion]:

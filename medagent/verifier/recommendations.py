@@ -9,15 +9,19 @@ from medagent.kleene import Truth
 from medagent.propositions import AnyLeafProposition, AnyProposition, Criterion, GateCheck, Proposal, leaves
 from medagent.records import Claim, Recommendation, RuleRef
 from medagent.rules import Rule
-from medagent.sentences import forbidden_wording, sentence, warning_of_gate, warning_of_part, withheld_because
+from medagent.sentences import Author, forbidden_wording, sentence, warning_of_gate, warning_of_part, withheld_because
 from medagent.verifier.citations import Citations
 from medagent.verifier.coverage import uncovered
 
 _STANDINGS = {"summary": "summary", "hypothesis": "consider", "image_reading": "model_reading"}
+_BY_STANDING = ("verified", "summary", "consider", "model_reading")
+NOTED = "For review: noted by the model"
 _ORDER = ("proposal", "summary", "criterion")
 
 
-def claim_of(proposition: AnyProposition, evidence: EvidenceSet, citations: Citations) -> Claim | None:
+def claim_of(
+    proposition: AnyProposition, evidence: EvidenceSet, citations: Citations, author: Author = "engine"
+) -> Claim | None:
     """A checked proposition as a claim. None: nothing can be cited for it, so it says nothing."""
     cited = citations.of(proposition)
     if not cited:
@@ -27,7 +31,7 @@ def claim_of(proposition: AnyProposition, evidence: EvidenceSet, citations: Cita
             "id": content_id("claim", {"proposition": proposition.id, "citations": cited}),
             "kind": proposition.kind,
             "standing": _STANDINGS.get(proposition.kind, "verified"),
-            "text": sentence(proposition, evidence),
+            "text": sentence(proposition, evidence, author),
             "proposition": proposition,
             "citations": cited,
         }
@@ -61,6 +65,24 @@ def recommendation_of(
         "rule": reference,
         "action": proposal.action,
         "warnings": _warnings(proposal, criteria, evidence),
+        "claims": tuple(ordered),
+    }
+    return Recommendation.model_validate({"id": content_id("recommendation", fields), **fields})
+
+
+def noted_by_model(claims: Sequence[Claim]) -> Recommendation:
+    """What may be shown of what a model considered. Order of claims: what was checked, then its thoughts, then what it
+    sees in images. It proposes nothing, so it has neither a rule nor a grade nor an action."""
+    ordered = sorted(claims, key=lambda claim: _BY_STANDING.index(claim.standing))
+    fields = {
+        "title": NOTED,
+        "author": "model",
+        "stance": "noted",
+        "category": "noted",
+        "urgency": "info",
+        "strength": None,
+        "rule": None,
+        "action": "none",
         "claims": tuple(ordered),
     }
     return Recommendation.model_validate({"id": content_id("recommendation", fields), **fields})

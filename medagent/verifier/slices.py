@@ -10,14 +10,14 @@ from functools import cached_property
 from typing import Any
 
 from medagent.canonical import sha256_hex
-from medagent.errors import MedAgentError
+from medagent.errors import MedAgentError, RuleError
 from medagent.evidence import Fact, Reading, Role, Status, fact_id
 from medagent.evidence_set import EvidenceSet
 from medagent.intervals import RESOLUTION, Interval, age_at, before, instant
 from medagent.kleene import Truth
 from medagent.rules import Guideline
 from medagent.units import Quantity
-from medagent.value_sets import ValueSet
+from medagent.value_sets import ValueSet, value_set_named
 from medagent.verifier.comparisons import differing, equal, names
 from medagent.verifier.places import may_stand
 from medagent.verifier.resources import (
@@ -117,10 +117,13 @@ class Slices:
         return item
 
     def value_set(self, name: str) -> ValueSet:
-        """A value set of the run."""
-        value_set = self.evidence.value_sets.get(name)
-        if value_set is None or value_set.id != name:
-            raise Refused("1 citation", f"value set {name} is not part of this run")
+        """A value set of the run, or that of a single code."""
+        try:
+            value_set = value_set_named(self.evidence.value_sets, name)
+        except RuleError as error:
+            raise Refused("1 citation", f"value set {name} is not part of this run") from error
+        if value_set.id != name:
+            raise Refused("1 citation", f"value set {name} goes by another name")
         return value_set
 
     def fact(self, evidence_id: str) -> Fact:

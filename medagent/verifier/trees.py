@@ -44,7 +44,7 @@ class Trees:
         reason = criterion.invalid_if if isinstance(criterion, Calculated) else None
         if reason is None or self.truth(reason) is not Truth.MET:
             return None
-        found = [one for leaf in _leaf_criteria(reason) if (one := self.expected(leaf)).truth is Truth.MET]
+        found = [one for leaf in leaf_criteria(reason) if (one := self.expected(leaf)).truth is Truth.MET]
         readings = tuple(reading for one in found for reading in one.readings)
         return Expected(frozenset({Truth.UNKNOWN}), readings, reasons=frozenset({"formula"}), instead=tuple(found))
 
@@ -83,12 +83,13 @@ def undecided(tree: Leaf | Branch, criterion: Criterion, value_sets: Mapping[str
             yield from undecided(child, part, value_sets)
 
 
-def _leaf_criteria(criterion: Criterion) -> Iterator[LeafCriterion]:
+def leaf_criteria(criterion: Criterion) -> Iterator[LeafCriterion]:
+    """The leaves of a criterion, in its order."""
     if isinstance(criterion, LeafCriterion):
         yield criterion
     else:
         for part in _parts(criterion):
-            yield from _leaf_criteria(part)
+            yield from leaf_criteria(part)
 
 
 def _obtained(criterion: LeafCriterion, value_sets: Mapping[str, ValueSet]) -> str:

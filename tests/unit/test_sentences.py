@@ -65,7 +65,7 @@ SAID = {
         "a rising value", "summary",
         "MedAgent's summary of A publisher, A guideline for tests (2024), 1: A review may be useful."),
     "a thought is a model's": (
-        "what a model adds", "hypothesis", "A model's thought, to consider: The value may follow the drug."),
+        "what a model adds", "hypothesis", "A model's thought, to consider: “The value may follow the drug.”"),
     "an image reading is a model's": (
         "what a model adds", "image_reading",
         "A model's reading of an image, not confirmed (low confidence): “a rounded opacity”"),
