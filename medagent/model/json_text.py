@@ -19,7 +19,8 @@ DEPTH_MAX = 32  # levels; drafts nest below 10
 DIGITS_MAX = 100  # of a number, exponent included; models without a bound write digits until they are cut off
 _EXPONENT_MAX = 400  # beyond what a double holds, and small enough that nobody computes for long
 _SHOWN = 40  # characters of a name that a model chose
-_PIECE = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
+# The quotation mark that ends a text is optional: a text without an end is then read once, not from each of its signs.
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*+"?|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 
 
 class Slot(NamedTuple):
@@ -47,13 +48,11 @@ def parse_strict(text: str) -> object:
             parse_float=_decimal,
             parse_constant=_not_a_number,
         )
-        if "\\u" in text:
-            json.dumps(value, ensure_ascii=False, default=str).encode()
+        json.dumps(value, ensure_ascii=False, default=str).encode()  # fails on half a surrogate pair
         return value
     except json.JSONDecodeError as error:  # raised below, unchained: it holds the text
-        problem = (
-            f"This is no JSON: {_cause(error.msg)} at character {error.pos}. Write one JSON value and nothing else"
-        )
+        cause = error.msg.removesuffix(" at")
+        problem = f"This is no JSON ({cause}, character {error.pos}): write one JSON value and nothing else"
     except UnicodeEncodeError:
         problem = "A text holds half a surrogate pair: write the sign itself or both halves"
     raise InvalidOutput(problem)
@@ -132,8 +131,3 @@ def _decimal(digits: str) -> Decimal:
 
 def _not_a_number(name: str) -> NoReturn:
     raise InvalidOutput(f"{name} is no number of JSON: write a number, or null where the field allows it")
-
-
-def _cause(message: str) -> str:
-    """Of the standard library's reader, which quotes nothing. In one line, as the start of a clause."""
-    return message[:1].lower() + message[1:]

@@ -26,6 +26,7 @@ from medagent.model.vllm.failures import Transient, connection_problem, refusal,
 
 T = TypeVar("T")
 CONNECT_SECONDS = 5.0  # a server on the hospital's own network takes a connection at once or is not there
+_PORT_MAX = 65_535
 _REFUSAL_BYTES = 65_536  # of an error's body; it is looked at, not kept
 
 
@@ -176,9 +177,10 @@ def server_root(url: str) -> str:
     """The root of a server by its base URL, which may or may not end in `/v1`. Raises SettingsError."""
     try:
         parsed = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError):
-        parsed = httpx.URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+        is_usable = parsed.scheme in ("http", "https") and bool(parsed.host) and (parsed.port or 1) <= _PORT_MAX
+    except (httpx.InvalidURL, ValueError):  # ValueError: a name that cannot be a host's
+        is_usable = False
+    if not is_usable or parsed.query or parsed.fragment:
         raise SettingsError("MEDAGENT_MODEL_URL: write it like http://127.0.0.1:8000/v1, without query or fragment")
     if parsed.userinfo:
         raise SettingsError("MEDAGENT_MODEL_URL: holds a user or password, which ends in logs: pass an API key instead")
