@@ -30,6 +30,8 @@ class Request(Record):
     scopes: tuple[str, ...] = ()
     """SMART scopes granted. Reading local files needs none."""
     question: str | None = None
+    adapter: str | None = None
+    """Name of the LoRA adapter that is to answer. None: the site's."""
     as_of: datetime
     """What was known at this instant (UTC)."""
     deadline: datetime | None = None

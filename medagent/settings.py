@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     """Base URL of an OpenAI-compatible server such as vLLM. None is a normal state: the guideline engine alone."""
 
     model: str | None = None
-    """Name of the model at `model_url`. None: the only one that it serves."""
+    """Name under which `model_url` serves the model."""
 
     model_api_key: SecretStr | None = None
     """Key that the server asks for. It goes to the origin of `model_url` and nowhere else."""

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from medagent.chart import AsOf, ChartSource
+from medagent.images import ImageSource
 from medagent.settings import Settings
 from medagent_workflows.recommending import Recorded, recommend
 from medagent_workflows.rendering.document import document_json
-from medagent_workflows.wiring import Services, chart_source, open_services
+from medagent_workflows.wiring import Services, chart_source, open_models, open_services
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,27 @@ class Runner:
         """The chart source that the command line would use."""
         return chart_source(str(path), self.services.settings, self.services.clock, partial=partial)
 
-    def record(self, source: ChartSource | Path, *, patient: str | None = None, as_of: AsOf | None = None) -> Recorded:
-        """One request to its outcome. `as_of` None: now."""
+    def record(
+        self,
+        source: ChartSource | Path,
+        *,
+        patient: str | None = None,
+        as_of: AsOf | None = None,
+        images: ImageSource | None = None,
+        **request: Any,
+    ) -> Recorded:
+        """One request to its outcome, with the model of the settings if they name one. `as_of` None: now."""
         if isinstance(source, Path):
             source = self.source(source)
         moment: AsOf = as_of if as_of is not None else self.services.clock.now()
-        return asyncio.run(recommend(self.services, source, patient=patient, as_of=moment, actor="test"))
+
+        async def run() -> Recorded:
+            async with open_models(self.services, images) as models:
+                return await recommend(
+                    self.services, source, patient=patient, as_of=moment, actor="test", models=models, **request
+                )
+
+        return asyncio.run(run())
 
     def run(self, source: ChartSource | Path, **request: Any) -> dict[str, Any]:
         """The public JSON of one request, read with a plain JSON parser as a stranger would."""

@@ -18,9 +18,10 @@ from medagent.chart import AsOf, Chart, ChartSource
 from medagent.errors import AuditError, ChartError
 from medagent.records import Request
 from medagent.settings import Settings
-from medagent_workflows.graph import Workbench, build_graph
+from medagent_workflows.graph import build_graph
 from medagent_workflows.recommending import Recorded
 from medagent_workflows.wiring import open_services
+from medagent_workflows.workbench import Workbench
 
 SAMPLE = Path(str(files("medagent_workflows") / "samples" / "diabetes-kidney.json"))
 AS_OF = instant_of("2026-06-30T23:59:59+00:00")

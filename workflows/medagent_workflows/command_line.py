@@ -28,7 +28,9 @@ app = typer.Typer(
 )
 audit = typer.Typer(help="What happened: list it, look at it, verify it.", no_args_is_help=True)
 database = typer.Typer(help="The database.", no_args_is_help=True)
+models = typer.Typer(help="The model's server: what can be served, how, and whether it will do.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
+app.add_typer(models, name="model")
 app.add_typer(database, name="db")
 
 
@@ -60,7 +62,15 @@ def recommend(
     as_of: Annotated[
         str | None, typer.Option("--as-of", help="What was known at the end of this day, or 'latest'. Default: now.")
     ] = None,
-    question: Annotated[str | None, typer.Option("--question", help="Recorded with the request.")] = None,
+    question: Annotated[str | None, typer.Option("--question", help="What the model is asked about the chart.")] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Folder of rendered images (PNG, JPEG), each named by its SOP Instance UID."),
+    ] = None,
+    adapter: Annotated[str | None, typer.Option("--adapter", help="LoRA adapter of the model's server.")] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="ID", help="Go on with a recorded request that was interrupted.")
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="The source is incomplete: nothing is concluded from absence.")
     ] = False,
@@ -78,6 +88,9 @@ def recommend(
         patient=patient,
         as_of=as_of,
         question=question,
+        images=images,
+        adapter=adapter,
+        resume=resume,
         partial=partial,
         as_json=output_format is OutputFormat.JSON,
         out=out,
@@ -135,6 +148,45 @@ def audit_keep() -> None:
     from medagent_workflows import commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
 
     commands.audit_keep()
+
+
+@models.command("list")
+def model_list(output_format: FormatOption = OutputFormat.TEXT) -> None:
+    """List the models that the catalogue knows, with the memory they need and their licence."""
+    from medagent_workflows import model_commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
+
+    model_commands.list_models(as_json=output_format is OutputFormat.JSON)
+
+
+@models.command("serve")
+def model_serve(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the catalogue, or of its repository.")],
+    further: Annotated[list[str] | None, typer.Argument(metavar="[-- FLAGS]", help="Passed on to vLLM.")] = None,
+    port: Annotated[int, typer.Option("--port", min=1, max=65_535, help="On this machine only.")] = 8000,
+    weights: Annotated[Path | None, typer.Option("--weights", help="Folder that holds them, offline.")] = None,
+    run: Annotated[
+        bool | None, typer.Option("--run/--print", help="Default: run where vLLM is on PATH, else print.")
+    ] = None,
+) -> None:
+    """Serve a model with vLLM, or print the command that does."""
+    from medagent_workflows import model_commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
+
+    model_commands.serve(name, port=port, weights=weights, run=run, further=further or ())
+
+
+@models.command("check")
+def model_check(
+    url: Annotated[str | None, typer.Option("--url", help="Of the server. Default: MEDAGENT_MODEL_URL.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Name it is served by. Default: MEDAGENT_MODEL, or the only one.")
+    ] = None,
+    output_format: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Prove, one by one, that a running server can do what MedAgent needs."""
+    from medagent_workflows import model_commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
+
+    if not model_commands.check(url=url, model=model, as_json=output_format is OutputFormat.JSON):
+        raise typer.Exit(FAILED)
 
 
 @database.command("upgrade")

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -19,20 +19,30 @@ from rich.table import Table
 from rich.text import Text
 
 from medagent.canonical import parse_json, public_json
-from medagent.chart import AsOf
+from medagent.chart import AsOf, ChartSource
 from medagent.clock import SystemClock
 from medagent.errors import UsageError
+from medagent.images import ImageSource
 from medagent.intervals import end_of_day
 from medagent.log.verify import LogReport
 from medagent.records import Dossier, OutcomeKind
 from medagent.settings import Settings
 from medagent.store import AuditedEvent, upgrade
+from medagent_workflows.checkpoints import upgrade_checkpoints
 from medagent_workflows.recommending import Recorded
 from medagent_workflows.recommending import recommend as run_request
+from medagent_workflows.recommending import resume as resume_request
 from medagent_workflows.rendering.document import document_json
 from medagent_workflows.rendering.terminal import write_dossier
 from medagent_workflows.streams import PlainConsole, emit, terminal, written
-from medagent_workflows.wiring import chart_source, open_services, unused_settings
+from medagent_workflows.wiring import (
+    Services,
+    chart_source,
+    image_source,
+    open_models,
+    open_services,
+    unused_settings,
+)
 
 _PROGRESS_AFTER = 2.0  # seconds: what is quicker needs no progress
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)  # Python also reads 20260630 and 2026-W27, which nobody means here
@@ -45,23 +55,65 @@ def recommend(
     patient: str | None,
     as_of: str | None,
     question: str | None,
+    images: Path | None,
+    adapter: str | None,
+    resume: str | None,
     partial: bool,
     as_json: bool,
     out: Path | None,
 ) -> bool:
-    """Runs one request and writes its outcome; whether it abstained."""
+    """Runs one request, or goes on with one, and writes its outcome; whether it abstained."""
     settings = Settings.load()
     for name in unused_settings(settings):
         sys.stderr.write(f"medagent: {name} is set, and this version does not use it\n")
     clock = SystemClock()
-    moment = _moment(as_of, settings) if as_of is not None else clock.now()
+    asked = _Asked(patient, _moment(as_of, settings) if as_of is not None else clock.now(), question, adapter, resume)
+    asked.refuse_what_is_recorded(as_of)
+    pictures = image_source(images, settings)
     source = chart_source(fhir, settings, clock, partial=partial)
-    with open_services(settings, clock) as services, progress("Reading the chart and screening"):
-        recorded = asyncio.run(
-            run_request(services, source, patient=patient, as_of=moment, actor=_actor(), question=question)
-        )
+    doing = (
+        "Reading the chart and screening" if settings.model_url is None else "Reading the chart, screening, reasoning"
+    )
+    with open_services(settings, clock) as services, progress(doing):
+        recorded = asyncio.run(_run(services, source, asked, pictures))
     _write(recorded, as_json=as_json, out=out)
     return recorded.dossier.outcome is OutcomeKind.ABSTAINED
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What one call of the command asks for."""
+
+    patient: str | None
+    as_of: AsOf
+    question: str | None
+    adapter: str | None
+    resume: str | None
+
+    def refuse_what_is_recorded(self, as_of: str | None) -> None:
+        """A resumed request has its patient, instant, question and adapter already."""
+        given = {"--patient": self.patient, "--as-of": as_of, "--question": self.question, "--adapter": self.adapter}
+        if self.resume is not None and any(value is not None for value in given.values()):
+            named = ", ".join(name for name, value in given.items() if value is not None)
+            raise UsageError(f"--resume: the request says already what {named} would say; leave that out")
+
+
+async def _run(services: Services, source: ChartSource, asked: _Asked, images: ImageSource | None) -> Recorded:
+    async with open_models(services, images) as models:
+        if asked.adapter is not None and models is None:
+            raise UsageError("--adapter: no model is configured; set MEDAGENT_MODEL_URL and MEDAGENT_MODEL")
+        if asked.resume is not None:
+            return await resume_request(services, source, asked.resume, models)
+        return await run_request(
+            services,
+            source,
+            patient=asked.patient,
+            as_of=asked.as_of,
+            actor=_actor(),
+            question=asked.question,
+            adapter=asked.adapter,
+            models=models,
+        )
 
 
 def show(dossier_id: str, *, as_json: bool, out: Path | None) -> None:
@@ -127,10 +179,19 @@ def audit_keep() -> None:
 
 
 def database_upgrade() -> None:
-    """Brings the database to this version's schema."""
+    """Brings the database to this version's schema, and says what that changed."""
     settings = Settings.load()
-    upgrade(settings.database_url.get_secret_value())
-    sys.stderr.write("The database is at this version's schema.\n")
+    changes = {
+        "The records": upgrade(settings.database_url.get_secret_value()),
+        "The checkpoints of runs": upgrade_checkpoints(settings),
+    }
+    for what, change in changes.items():
+        if change is None:
+            continue
+        if change.before == change.after:
+            sys.stderr.write(f"{what} are at this version's schema ({change.after}) already.\n")
+        else:
+            sys.stderr.write(f"{what} are now at schema {change.after}, before: {change.before or 'none'}.\n")
 
 
 def write_report(console: Console, report: LogReport) -> None:

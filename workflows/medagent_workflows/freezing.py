@@ -5,115 +5,128 @@ Times in it are recorded ones and ids are derived from content, so the same run 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
-from typing import Literal
 
 from medagent.canonical import content_id, public_json
-from medagent.chart import Chart
 from medagent.evidence import Fact
-from medagent.evidence_set import EvidenceSet
 from medagent.records import (
     Counts,
     Dossier,
     Finding,
-    Missing,
     Mode,
+    ModelRef,
     OutcomeKind,
     Reason,
-    Request,
     RuleResult,
-    Skipped,
     Software,
-    Verdict,
 )
 from medagent.store import RecordedOutcome, RecordedRecommendation
-from medagent_tools.guidelines.engine import Screening
-from medagent_tools.guidelines.pack import Pack
-from medagent_workflows.gathering import Threshold
-from medagent_workflows.presentation import Presentation
+from medagent_workflows.workbench import Workbench
 
 NOT_REVIEWED = "Not clinically reviewed: the guideline pack that ships with MedAgent has had no clinical review."
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What the nodes of the graph have made."""
-
-    request: Request
-    stage: Literal["demo", "shadow", "care"]
-    time_zone: str
-    created_at: datetime
-    entry: Threshold
-    chart: Chart | None
-    screening: Screening | None
-    evidence: EvidenceSet | None
-    verdicts: tuple[Verdict, ...]
-    presentation: Presentation
-    pack: Pack
-
-
-def dossier_of(run: Run) -> Dossier:
+def dossier_of(bench: Workbench, frozen_at: datetime) -> Dossier:
     """Everything of one run, frozen."""
-    outcome, reason = outcome_of(run)
-    screening = run.screening
-    evidence = run.evidence
+    outcome, reason = outcome_of(bench)
+    entry, screening, evidence, presentation = bench.entry, bench.screening, bench.whole_evidence, bench.presentation
+    assert entry is not None
     return Dossier(
-        id=content_id("dossier", run.request.id),
-        request=run.request,
+        id=content_id("dossier", bench.request.id),
+        request=bench.request,
         outcome=outcome,
         reason=reason,
-        banners=(NOT_REVIEWED, *run.entry.banners),
-        mode=Mode(stage=run.stage, model=None, images=False),
-        created_at=run.created_at,
-        past=run.chart.past if run.chart is not None else False,
-        patient_names=run.chart.patient_names if run.chart is not None else (),
-        time_zone=run.time_zone,
+        banners=(NOT_REVIEWED, *entry.banners),
+        mode=_mode(bench),
+        created_at=frozen_at,
+        past=bench.chart.past if bench.chart is not None else False,
+        patient_names=bench.chart.patient_names if bench.chart is not None else (),
+        time_zone=bench.time_zone,
         counts=_counts(screening.results if screening is not None else ()),
         results=screening.results if screening is not None else (),
-        recommendations=run.presentation.recommendations,
-        suppressed=run.presentation.suppressed,
+        recommendations=presentation.recommendations if presentation is not None else (),
+        suppressed=presentation.suppressed if presentation is not None else (),
         drafts=screening.drafts if screening is not None else (),
-        findings=_findings(run.verdicts),
-        evidence=tuple(evidence.items.values()) if evidence is not None else _patient_only(run),
+        considerations=bench.considerations,
+        reasoning=bench.reasoner.record() if bench.reasoner is not None else None,
+        findings=_findings(bench),
+        evidence=tuple(evidence.items.values()) if evidence is not None else _patient_only(bench),
         listings=dict(evidence.listings) if evidence is not None else {},
-        missing=_missing(run),
-        skipped=_skipped(run),
+        missing=screening.missing if screening is not None else (),
+        skipped=bench.chart.skipped if bench.chart is not None else (),
         rules=tuple(evidence.rules.values()) if evidence is not None else (),
         value_sets=tuple(evidence.value_sets.values()) if evidence is not None else (),
         gates=tuple(evidence.gates.values()) if evidence is not None else (),
-        pack=run.pack.digest,
+        pack=bench.pack.digest,
         software=Software(version=version("medagent")),
     )
 
 
-def outcome_of(run: Run) -> tuple[OutcomeKind, Reason | None]:
+def outcome_of(bench: Workbench) -> tuple[OutcomeKind, Reason | None]:
     """How the run ended.
 
     Steps: (1) what ended it at once; (2) anything to show; (3) drafts of which none held; (4) options that are all
-    withheld; (5) no rule in force; (6) "nothing due" only where every rule could be decided, in a chart of today.
+    withheld; (5) no rule in force; (6) a model that was to be heard and was not; (7) "nothing due" only where every
+    rule could be decided, in a chart of today.
     """
     # (1)
-    if run.entry.reason is not None:
-        return OutcomeKind.ABSTAINED, run.entry.reason
+    assert bench.entry is not None
+    if bench.entry.reason is not None:
+        return OutcomeKind.ABSTAINED, bench.entry.reason
     # (2)
-    if run.presentation.recommendations:
+    assert bench.presentation is not None
+    assert bench.screening is not None
+    if bench.presentation.recommendations:
         return OutcomeKind.OFFERED, None
     # (3) An error of ours is not the patient's good health.
-    if any(verdict.recommendation is None for verdict in run.verdicts):
+    if any(verdict.recommendation is None for verdict in bench.verdicts or ()):
         return OutcomeKind.ABSTAINED, Reason.FAILED_VERIFICATION
     # (4) Something is due and may not be put forward.
-    if any(one.reason == "withheld" for one in run.presentation.suppressed):
+    if any(one.reason == "withheld" for one in bench.presentation.suppressed):
         return OutcomeKind.ABSTAINED, Reason.WITHHELD
     # (5)
-    results = run.screening.results if run.screening is not None else ()
+    results = bench.screening.results
     if all(result.reason == "edition" for result in results):
         return OutcomeKind.ABSTAINED, Reason.OUT_OF_SCOPE
-    # (6)
-    if run.entry.old or any(result.outcome == "unknown" for result in results):
+    # (6) What the site asked for did not happen: that is no all-clear.
+    if (unheard := _unheard(bench)) is not None:
+        return OutcomeKind.ABSTAINED, unheard
+    # (7)
+    if bench.entry.old or any(result.outcome == "unknown" for result in results):
         return OutcomeKind.ABSTAINED, Reason.MISSING_DATA
     return OutcomeKind.NOTHING_DUE, None
+
+
+_UNHEARD: Mapping[str, Reason] = {
+    "unavailable": Reason.UNAVAILABLE,
+    "refused": Reason.UNAVAILABLE,
+    "too_long": Reason.UNAVAILABLE,
+    "deadline": Reason.DEADLINE,
+    "invalid_output": Reason.FAILED_VERIFICATION,
+    "disagreed": Reason.MISSING_DATA,
+}
+
+
+def _unheard(bench: Workbench) -> Reason | None:
+    """Why nothing of the model can be shown, where it was to take part. None: it had nothing to add, or is none."""
+    if bench.reasoner is None:
+        return None
+    if bench.best is not None and bench.best.drafted.considerations is not None:
+        return Reason.FAILED_VERIFICATION
+    return _UNHEARD.get(bench.reasoner.record().ended)
+
+
+def _mode(bench: Workbench) -> Mode:
+    """A model stands in it where it said something, whatever became of that."""
+    reasoner = bench.reasoner
+    if reasoner is None or not reasoner.has_spoken:
+        return Mode(stage=bench.stage)
+    assert reasoner.served is not None
+    model = ModelRef(
+        name=reasoner.served.name, revision=reasoner.served.revision, adapter=reasoner.asking.bounds.adapter
+    )
+    return Mode(stage=bench.stage, model=model, images=bool(reasoner.pictures.shown))
 
 
 def recorded(dossier: Dossier, slices: Mapping[str, bytes]) -> RecordedOutcome:
@@ -152,17 +165,11 @@ def _counts(results: tuple[RuleResult, ...]) -> Counts:
     )
 
 
-def _findings(verdicts: tuple[Verdict, ...]) -> tuple[Finding, ...]:
-    return tuple(finding for verdict in verdicts for finding in verdict.findings)
+def _findings(bench: Workbench) -> tuple[Finding, ...]:
+    """Of the engine's drafts, then of each of the model's."""
+    considered = (one.considered for one in bench.judged if one.considered is not None)
+    return tuple(finding for verdict in (*(bench.verdicts or ()), *considered) for finding in verdict.findings)
 
 
-def _patient_only(run: Run) -> tuple[Fact, ...]:
-    return (run.chart.patient_fact(),) if run.chart is not None else ()
-
-
-def _missing(run: Run) -> tuple[Missing, ...]:
-    return run.screening.missing if run.screening is not None else ()
-
-
-def _skipped(run: Run) -> tuple[Skipped, ...]:
-    return run.chart.skipped if run.chart is not None else ()
+def _patient_only(bench: Workbench) -> tuple[Fact, ...]:
+    return (bench.chart.patient_fact(),) if bench.chart is not None else ()

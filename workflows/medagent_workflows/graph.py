@@ -1,33 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One request as a LangGraph graph: gather → screen → draft → verify → present → freeze → deliver.
+"""One request as a LangGraph graph: gather → screen → reason ⇄ act → draft → verify → present → freeze → deliver.
 
-The state that LangGraph sees is plain JSON of ids, hashes and codes, without patient data. What the nodes work on
-lies on a `Workbench` that arrives as the runtime's context and ends with the run. Between screen and draft is
-the place of a model that reasons with tools; where none is configured, which is a normal state, the engine's
-screening is drafted as it is, and the mode of every output says so.
+The state that LangGraph sees and its checkpointer keeps is plain JSON of ids, counts and codes, without patient data.
+What the nodes work on lies on a `Workbench` that arrives as the runtime's context and ends with the process. A process
+that goes on where another one died makes it anew: the chart is read and screened again, which is deterministic, and
+the conversation with the model comes back from the journal. Where no model is configured, which is a normal state, the
+engine's screening is drafted as it is, and the mode of every output says so.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, TypedDict
 
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 
-from medagent.chart import Chart, ChartSource
-from medagent.clock import Clock
-from medagent.errors import ChartError
-from medagent.evidence_set import EvidenceSet
-from medagent.records import Dossier, OutcomeKind, Reason, Recommendation, Request, Verdict
-from medagent.store import Store
-from medagent.verifier import Verifier
-from medagent_tools.guidelines.engine import Screening, screen
-from medagent_tools.guidelines.pack import Pack
-from medagent_workflows.evidence import gathered
-from medagent_workflows.freezing import Run, dossier_of, recorded
-from medagent_workflows.gathering import Threshold, threshold
-from medagent_workflows.presentation import Presentation, present
+from medagent.clock import instant_text
+from medagent.records import OutcomeKind
+from medagent_workflows.freezing import dossier_of, recorded
+from medagent_workflows.workbench import Step, Workbench
 
 
 class RunState(TypedDict, total=False):
@@ -36,46 +29,28 @@ class RunState(TypedDict, total=False):
     request: str
     outcome: str
     reason: str | None
+    turns: int
+    """Turns of the model that are done."""
+    next: Literal["act", "draft", "end"]
+    attempts: int
+    """Drafts of the model that are done."""
+    again: bool
+    """Whether the model is told what was refused, and drafts once more."""
     drafts: int
     recommendations: list[str]
+    frozen_at: str
     dossier: str
 
 
-@dataclass(slots=True)
-class Workbench:
-    """The services of one run, and what its nodes have made so far."""
-
-    request: Request
-    source: ChartSource
-    pack: Pack
-    store: Store
-    clock: Clock
-    stage: Literal["demo", "shadow", "care"]
-    time_zone: str
-    chart: Chart | None = None
-    """Set by an entrance that has read it to find out whom the request is about; else `gather` reads it."""
-    entry: Threshold = field(default_factory=Threshold)
-    screening: Screening | None = None
-    evidence: EvidenceSet | None = None
-    verdicts: tuple[Verdict, ...] = ()
-    presentation: Presentation = field(default_factory=Presentation)
-    dossier: Dossier | None = None
-    stored: bytes = b""
+Graph = CompiledStateGraph[RunState, Workbench, RunState, RunState]
 
 
 async def gather(state: RunState, runtime: Runtime[Workbench]) -> RunState:
     """Reads the chart, unless it is at hand, and checks what ends a run at once (clinical: 1 to 4)."""
-    bench = runtime.context
-    try:
-        chart = bench.chart or await bench.source.chart(bench.request.patient, bench.request.as_of)
-    except ChartError:
-        bench.entry = Threshold(reason=Reason.UNAVAILABLE, banners=("The chart could not be read.",))
-    else:
-        bench.chart = chart
-        bench.entry = threshold(chart, bench.time_zone)
-    if bench.entry.reason is None:
+    entry = await runtime.context.gather()
+    if entry.reason is None:
         return {}
-    return {"outcome": OutcomeKind.ABSTAINED.value, "reason": bench.entry.reason.value}
+    return {"outcome": OutcomeKind.ABSTAINED.value, "reason": entry.reason.value}
 
 
 def _whether_to_screen(state: RunState) -> Literal["screen", "freeze"]:
@@ -83,95 +58,115 @@ def _whether_to_screen(state: RunState) -> Literal["screen", "freeze"]:
 
 
 async def screen_guidelines(state: RunState, runtime: Runtime[Workbench]) -> RunState:
-    """The guideline engine: deterministic, always on."""
-    bench = runtime.context
-    assert bench.chart is not None
-    bench.screening = screen(bench.chart, bench.pack, time_zone=bench.time_zone)
-    bench.evidence = gathered(bench.chart, bench.pack, bench.screening, bench.time_zone)
+    """The guideline engine: deterministic, always on, with or without a model."""
+    bench = await _remade(state, runtime, "screen")
+    bench.screen()
+    return {"next": "end" if bench.models is None else "act"}
+
+
+def _whether_to_reason(state: RunState) -> Literal["reason", "draft"]:
+    return "draft" if state["next"] == "end" else "reason"
+
+
+async def reason(state: RunState, runtime: Runtime[Workbench]) -> RunState:
+    """One turn of the model: it asks for tools, or has seen enough."""
+    bench = await _remade(state, runtime, "reason")
+    turns = state.get("turns", 0)
+    return {"next": await bench.converse().turn(turns), "turns": turns + 1}
+
+
+def _what_is_next(state: RunState) -> Literal["act", "draft", "verify"]:
+    step = state["next"]
+    return "verify" if step == "end" else step
+
+
+async def act(state: RunState, runtime: Runtime[Workbench]) -> RunState:
+    """The tools that the turn asked for, side by side."""
+    bench = await _remade(state, runtime, "act")
+    await bench.converse().act(state["turns"] - 1)
     return {}
 
 
 async def draft(state: RunState, runtime: Runtime[Workbench]) -> RunState:
-    """Collects the drafts. With no model configured they are the engine's."""
-    screening = runtime.context.screening
-    assert screening is not None
-    return {"drafts": len(screening.drafts)}
+    """Collects the drafts: the engine's, and that of the model, bound to the schema of propositions."""
+    bench = await _remade(state, runtime, "draft")
+    drafts = len(bench.screen().drafts)
+    if bench.models is None:
+        return {"drafts": drafts}
+    attempts = state.get("attempts", 0)
+    await bench.converse().draft(attempts, bench.refused)
+    return {"attempts": attempts + 1, "drafts": drafts + attempts + 1}
 
 
 async def verify_drafts(state: RunState, runtime: Runtime[Workbench]) -> RunState:
-    """Hands each draft to the verifier, which shares no code with what drafted it."""
-    bench = runtime.context
-    assert bench.screening is not None
-    assert bench.evidence is not None
-    verifier = Verifier(bench.evidence)
-    bench.verdicts = tuple(verifier.verify(draft) for draft in bench.screening.drafts)
-    return {"recommendations": [recommendation.id for recommendation in _kept(bench)]}
+    """Hands each draft to the verifier, which shares no code with what drafted it. What a model drafted and was
+    refused may come back once, if the model is told why."""
+    bench = await _remade(state, runtime, "verify")
+    bench.judge()
+    again = state.get("attempts") == 1 and bench.judged[-1].may_be_repaired
+    return {"recommendations": [one.id for one in bench.kept], "again": again}
+
+
+def _whether_to_draft_again(state: RunState) -> Literal["draft", "present"]:
+    return "draft" if state["again"] else "present"
 
 
 async def present_recommendations(state: RunState, runtime: Runtime[Workbench]) -> RunState:
     """Merges, suppresses, ranks and limits (clinical: 15 to 18)."""
-    bench = runtime.context
-    assert bench.screening is not None
-    pairs = zip(bench.screening.drafts, bench.verdicts, strict=True)
-    bench.presentation = present(
-        _kept(bench),
-        bench.screening.results,
-        bench.pack,
-        old=bench.entry.old,
-        dropped=[draft.rule for draft, verdict in pairs if verdict.recommendation is None],
-    )
+    bench = await _remade(state, runtime, "present")
+    bench.present()
     return {}
 
 
 async def freeze(state: RunState, runtime: Runtime[Workbench]) -> RunState:
     """Makes the dossier: from here on nothing changes."""
-    bench = runtime.context
-    run = Run(
-        request=bench.request,
-        stage=bench.stage,
-        time_zone=bench.time_zone,
-        created_at=bench.clock.now(),
-        entry=bench.entry,
-        chart=bench.chart,
-        screening=bench.screening,
-        evidence=bench.evidence,
-        verdicts=bench.verdicts,
-        presentation=bench.presentation,
-        pack=bench.pack,
-    )
-    bench.dossier = dossier_of(run)
-    return {"outcome": bench.dossier.outcome.value, "dossier": bench.dossier.id}
+    bench = await _remade(state, runtime, "freeze")
+    frozen_at = bench.clock.now()
+    bench.dossier = dossier_of(bench, frozen_at)
+    return {"outcome": bench.dossier.outcome.value, "dossier": bench.dossier.id, "frozen_at": instant_text(frozen_at)}
 
 
 async def deliver(state: RunState, runtime: Runtime[Workbench]) -> RunState:
     """Stores the outcome and its audit event in one transaction. No audit, no recommendation."""
-    bench = runtime.context
-    assert bench.dossier is not None
+    bench = await _remade(state, runtime, "freeze")
+    if bench.dossier is None:
+        bench.dossier = dossier_of(bench, datetime.fromisoformat(state["frozen_at"]))
     outcome = recorded(bench.dossier, _slices(bench))
     bench.store.record_outcome(outcome)
     bench.stored = outcome.canonical
     return {}
 
 
+async def _remade(state: RunState, runtime: Runtime[Workbench], upto: Step) -> Workbench:
+    """The workbench with what the steps that are done had made on it; a new process begins with an empty one."""
+    bench = runtime.context
+    await bench.remake(
+        turns=state.get("turns", 0),
+        attempts=state.get("attempts", 0),
+        last_act=upto == "reason",
+        upto=upto,
+    )
+    return bench
+
+
 def _slices(bench: Workbench) -> Mapping[str, bytes]:
     """The bytes that the dossier rests on; where a run ended at once, those of the Patient."""
-    if bench.evidence is not None:
-        return bench.evidence.slices
+    evidence = bench.whole_evidence
+    if evidence is not None:
+        return evidence.slices
     if bench.chart is None:
         return {}
     digest = bench.chart.patient_fact().source.sha256
     return {digest: bench.chart.slice_of(digest)}
 
 
-def _kept(bench: Workbench) -> tuple[Recommendation, ...]:
-    return tuple(verdict.recommendation for verdict in bench.verdicts if verdict.recommendation is not None)
-
-
-def build_graph() -> CompiledStateGraph[RunState, Workbench, RunState, RunState]:
+def build_graph(checkpointer: BaseCheckpointSaver[str] | None = None) -> Graph:
     """The graph, compiled. One per process is enough; it holds no state of a run."""
     graph = StateGraph(RunState, context_schema=Workbench)
     graph.add_node("gather", gather)
     graph.add_node("screen", screen_guidelines)
+    graph.add_node("reason", reason)
+    graph.add_node("act", act)
     graph.add_node("draft", draft)
     graph.add_node("verify", verify_drafts)
     graph.add_node("present", present_recommendations)
@@ -179,10 +174,12 @@ def build_graph() -> CompiledStateGraph[RunState, Workbench, RunState, RunState]
     graph.add_node("deliver", deliver)
     graph.add_edge(START, "gather")
     graph.add_conditional_edges("gather", _whether_to_screen)
-    graph.add_edge("screen", "draft")
+    graph.add_conditional_edges("screen", _whether_to_reason)
+    graph.add_conditional_edges("reason", _what_is_next)
+    graph.add_edge("act", "reason")
     graph.add_edge("draft", "verify")
-    graph.add_edge("verify", "present")
+    graph.add_conditional_edges("verify", _whether_to_draft_again)
     graph.add_edge("present", "freeze")
     graph.add_edge("freeze", "deliver")
     graph.add_edge("deliver", END)
-    return graph.compile()
+    return graph.compile(checkpointer=checkpointer)

@@ -4,15 +4,17 @@
 from dataclasses import dataclass
 from functools import cache
 
-from langgraph.graph.state import CompiledStateGraph
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langsmith import tracing_context
 
-from medagent.canonical import content_id, public_json
-from medagent.chart import AsOf, ChartSource
+from medagent.canonical import content_id, parse_json, public_json
+from medagent.chart import AsOf, Chart, ChartSource
 from medagent.errors import MedAgentError
 from medagent.records import Dossier, Request
-from medagent_workflows.graph import RunState, Workbench, build_graph
+from medagent_workflows.graph import Graph, build_graph
+from medagent_workflows.reasoning.services import Models
 from medagent_workflows.wiring import Services
+from medagent_workflows.workbench import Workbench
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -35,8 +37,10 @@ async def recommend(
     as_of: AsOf,
     actor: str,
     question: str | None = None,
+    adapter: str | None = None,
+    models: Models | None = None,
 ) -> Recorded:
-    """Runs one request to its outcome.
+    """Runs one request to its outcome. `models` None: the guideline engine alone.
 
     Steps: (1) find the patient and the instant, so that bad input is refused before anything is recorded; (2) record
     the request with its audit event; (3) walk the graph, which records the outcome with its audit event; (4) seal
@@ -50,6 +54,7 @@ async def recommend(
         "actor": actor,
         "patient": chart.patient,
         "question": question,
+        "adapter": adapter,
         "as_of": chart.as_of,
         "created_at": now,
     }
@@ -62,7 +67,35 @@ async def recommend(
         actor=actor,
         tenant=request.tenant,
     )
-    # (3) Gather, screen, draft, verify, present, freeze, deliver.
+    # (3) Gather, screen, reason, draft, verify, present, freeze, deliver.
+    return await _walk(services, source, request, chart, models)
+
+
+async def resume(services: Services, source: ChartSource, request_id: str, models: Models | None = None) -> Recorded:
+    """Goes on with a recorded request that has no outcome yet; of one that has, gives that.
+
+    Steps: (1) the recorded outcome, if there is one; (2) the recorded request; (3) the chart as it was asked about;
+    (4) the graph from its checkpoint, and what was asked of model and tools from the journal: nothing is asked twice.
+    Raises StoreError for a request that was never recorded, JournalError where the chart, the pack or the prompts are
+    no longer what the run began with.
+    """
+    tenant = services.settings.tenant
+    # (1)
+    stored = services.store.outcome_of(request_id, tenant)
+    if stored is not None:
+        return Recorded(Dossier.model_validate(parse_json(stored)), stored)
+    # (2)
+    request = Request.model_validate(parse_json(services.store.request(request_id, tenant)))
+    # (3)
+    chart = await source.chart(request.patient.removeprefix("Patient/"), request.as_of)
+    # (4)
+    return await _walk(services, source, request, chart, models)
+
+
+async def _walk(
+    services: Services, source: ChartSource, request: Request, chart: Chart, models: Models | None
+) -> Recorded:
+    """From the newest checkpoint of the request, or from the start."""
     bench = Workbench(
         request=request,
         source=source,
@@ -71,17 +104,40 @@ async def recommend(
         clock=services.clock,
         stage=services.stage,
         time_zone=services.settings.time_zone,
+        models=models,
         chart=chart,
     )
     with tracing_context(enabled=False):  # LangGraph would obey the environment, and send each step to a stranger
-        await _graph().ainvoke({"request": request.id}, context=bench)
+        if models is None:
+            await _graph().ainvoke({"request": request.id}, context=bench)
+        else:
+            await _walk_durably(request, bench, models.checkpointer)
     if bench.dossier is None:
         raise MedAgentError(f"The run of {request.id} ended without a dossier; the request stays recorded as open")
-    # (4) The log.
     services.store.seal()
     return Recorded(bench.dossier, bench.stored)
 
 
+async def _walk_durably(request: Request, bench: Workbench, checkpointer: BaseCheckpointSaver[str]) -> None:
+    """Each step is durable before the next begins. What is left of it when the outcome is recorded is deleted."""
+    thread = f"{request.tenant}/{request.id}"
+    graph = build_graph(checkpointer)
+    begun = await checkpointer.aget_tuple({"configurable": {"thread_id": thread}})
+    await graph.ainvoke(
+        None if begun is not None else {"request": request.id},
+        {"configurable": {"thread_id": thread}, "recursion_limit": _most_steps(bench)},
+        context=bench,
+        durability="sync",
+    )
+    await checkpointer.adelete_thread(thread)
+
+
+def _most_steps(bench: Workbench) -> int:
+    """Two nodes for each turn, and the others; LangGraph stops at 25 otherwise."""
+    assert bench.models is not None
+    return 2 * bench.models.bounds.steps + 16
+
+
 @cache
-def _graph() -> CompiledStateGraph[RunState, Workbench, RunState, RunState]:
+def _graph() -> Graph:
     return build_graph()
