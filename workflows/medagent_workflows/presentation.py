@@ -17,6 +17,9 @@ from medagent.rules import Rule
 from medagent_tools.guidelines.pack import Pack
 
 PAGE_CARDS = 5  # more are not read; harm is never cut (clinical: 16)
+NOTED_CARDS = 1  # beside them, and last: what a model noted is read after what a guideline says
+BY_MODEL = "model"
+"""Stands where the rule of something held back would stand, where a model noted it."""
 
 _TIERS = ("harm", "obtain", "treatment_gap", "missing_data", "prevention")
 _URGENCIES = ("critical", "warning", "info")
@@ -46,8 +49,11 @@ def present(
     become one card, unless a harm outranks an indication; (3) options with the same action are merged, and undecided
     rules that need the same thing are grouped; (4) rank: harm, decisive missing data, treatment gap, overdue tests,
     prevention; (5) one line for prevention, and in an old chart for all that is only overdue; (6) at most five cards
-    beside the line, harm never cut.
+    beside the line, harm never cut; (7) after all of them what a model noted: one card that merges with none, takes no
+    place of theirs, and stands in an old chart as well, under its banner.
     """
+    noted = [one for one in recommendations if one.author == "model"]
+    recommendations = [one for one in recommendations if one.author == "engine"]
     rules = {rule.id: rule for rule in pack.rules}
     suppressed = [Suppressed(rule=rule, reason="failed_verification") for rule in dropped]
     suppressed += [Suppressed(rule=one.rule, reason="already") for one in results if one.reason == "already"]
@@ -72,7 +78,9 @@ def present(
     room = max(PAGE_CARDS, harms)
     suppressed += [Suppressed(rule=_rule(one).id, reason="limit", recommendation=one) for one in cards[room:]]
     lines = [one for one in shown if one.display == "line"]
-    return Presentation(recommendations=(*cards[:room], *lines), suppressed=tuple(suppressed))
+    # (7) What a model noted.
+    suppressed += [Suppressed(rule=BY_MODEL, reason="limit", recommendation=one) for one in noted[NOTED_CARDS:]]
+    return Presentation(recommendations=(*cards[:room], *lines, *noted[:NOTED_CARDS]), suppressed=tuple(suppressed))
 
 
 def _held_back(recommendation: Recommendation) -> str | None:
