@@ -2,13 +2,15 @@
 """A pack: guidelines, their rules, the value sets that they name and the medication gate, read from YAML.
 
 A folder holds `value_sets/*.yaml` (`value_sets: [...]`), one `<guideline>.yaml` per guideline edition (`guideline:` and
-`rules: [...]`) and `medication_gate.yaml` (`gates: [...]`). Case tables lie in `cases/`, which is not read here. The
-types are those of `medagent.rules` and `medagent.value_sets`. Everything that is wrong is reported at once, with file,
-entry, field and what to do.
+`rules: [...]`) and `medication_gate.yaml` (`gates: [...]`). Guideline texts that a site keeps, and whose words may be
+quoted, lie in `texts/*.txt`, named by their SHA-256 in `texts:` of their edition. Case tables lie in `cases/`, which is
+not read here. The types are those of `medagent.rules` and `medagent.value_sets`. Everything that is wrong is reported
+at once, with file, entry, field and what to do.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -40,7 +42,10 @@ class Pack:
     gates: Mapping[str, Gate]
     """By value set of the drugs."""
     digest: str
-    """SHA-256 over the canonical form of all three: the same content has the same digest, in whatever files."""
+    """SHA-256 over the canonical form of all three, texts by their hash: the same content has the same digest, in
+    whatever files."""
+    texts: Mapping[str, str] = dataclass_field(default_factory=dict)
+    """Kept guideline texts by SHA-256 of their UTF-8."""
 
     @property
     def id(self) -> str:
@@ -58,7 +63,7 @@ def load_pack(folder: Traversable | Path) -> Pack:
     """Reads a folder. Raises RuleError with everything that is wrong in it.
 
     Steps: (1) value sets, (2) gates, (3) guidelines and their rules, each with its fields checked; (4) what they say of
-    each other: names, units, dates, durations, formulas.
+    each other: names, units, dates, durations, formulas; (5) the texts that editions keep.
     """
     problems = Problems()
     # (1)
@@ -71,12 +76,14 @@ def load_pack(folder: Traversable | Path) -> Pack:
         problems.add("", "", "", "holds no rule: give the folder of a pack with at least one <guideline>.yaml")
     # (4)
     check_pack(rules, value_sets, gates, problems)
+    # (5)
+    texts = _texts(folder, rules, problems)
     problems.refuse()
     ordered = tuple(rules[rule].entry for rule in sorted(rules))
     by_id = {name: value_sets[name].entry for name in sorted(value_sets)}
     gate_by_drug = {name: gates[name].entry for name in sorted(gates)}
     content = {"rules": ordered, "value_sets": by_id, "gates": gate_by_drug}
-    return Pack(ordered, by_id, gate_by_drug, sha256_hex(canonical_json(content)))
+    return Pack(ordered, by_id, gate_by_drug, sha256_hex(canonical_json(content)), texts)
 
 
 def _value_sets(folder: _Folder, problems: Problems) -> Iterator[tuple[str, Placed[ValueSet]]]:
@@ -119,6 +126,36 @@ def _rules(folder: _Folder, problems: Problems) -> Iterator[tuple[str, Placed[Ru
             rule = _parsed(Rule, file, "rule", {**entry, "guideline": guideline}, "id", problems)
             if rule is not None:
                 yield rule.id, Placed(file, rule)
+
+
+def _texts(folder: _Folder, rules: Mapping[str, Placed[Rule]], problems: Problems) -> dict[str, str]:
+    """The kept texts by their hash. Each is named by an edition, and each that is named is there."""
+    named: dict[str, tuple[str, str]] = {}
+    for placed in rules.values():
+        for digest in placed.entry.guideline.texts:
+            named.setdefault(digest, (placed.file, placed.entry.guideline.id))
+    found: dict[str, str] = {}
+    for name, data in _text_files(folder.joinpath("texts")):
+        digest = sha256_hex(data)
+        if digest not in named:
+            problems.add(name, "", "", f"no edition keeps it; add {digest} to `texts` of its guideline, or remove it")
+        try:
+            found[digest] = data.decode()
+        except UnicodeDecodeError:
+            problems.add(name, "", "", "is not UTF-8; save it as that and correct its hash in `texts`")
+            found[digest] = ""
+    for digest, (file, guideline) in named.items():
+        if digest not in found:
+            what = f"no file under texts/ has the SHA-256 {digest}; add the text as texts/*.txt, or remove the hash"
+            problems.add(file, f"guideline {guideline}", "texts", what)
+    return dict(sorted(found.items()))
+
+
+def _text_files(folder: _Folder) -> Iterator[tuple[str, bytes]]:
+    """Texts by name, with their exact bytes. A pack need not have any."""
+    for file in sorted(folder.iterdir(), key=lambda file: file.name) if folder.is_dir() else ():
+        if file.is_file() and file.name.endswith(".txt"):
+            yield f"texts/{file.name}", file.read_bytes()
 
 
 def _files(folder: _Folder, prefix: str, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:
