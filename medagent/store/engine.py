@@ -10,8 +10,8 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -27,7 +27,10 @@ _BEGIN = "medagent_begin"
 _POSTGRESQL = "postgresql+psycopg"  # psycopg 3, whichever driver the URL leaves open
 _CONNECT: dict[str, dict[str, object]] = {
     "sqlite": {"timeout": _BUSY_SECONDS},
-    "postgresql": {"connect_timeout": 10},  # seconds; a server that is there answers in one
+    "postgresql": {
+        "connect_timeout": 10,
+        "application_name": "medagent",
+    },  # seconds; a server that is there answers in one
 }
 _SNAPSHOT: dict[str, dict[str, object]] = {
     "sqlite": {},  # every transaction has one
@@ -39,6 +42,12 @@ _PRAGMAS = (
     "PRAGMA synchronous = FULL",  # what was committed survives a loss of power
     "PRAGMA foreign_keys = ON",
     "PRAGMA recursive_triggers = ON",  # so that INSERT OR REPLACE meets the triggers against DELETE
+)
+
+_SETTINGS = (
+    f"SET lock_timeout = '{_BUSY_SECONDS}s'",
+    # What was committed survives a loss of power, whatever the server does by default; stricter settings stay.
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
 )
 
 
@@ -68,6 +77,16 @@ def open_engine(url: str) -> Engine:
     else:
         event.listen(engine, "connect", _configure_postgresql)
     return engine
+
+
+def postgresql_arguments(url: str) -> dict[str, Any] | None:
+    """How psycopg itself connects to the database at `url`, for what does not go through SQLAlchemy. None: it is
+    SQLite."""
+    engine = open_engine(url)
+    if engine.dialect.name == "sqlite":
+        return None
+    _, arguments = engine.dialect.create_connect_args(engine.url)
+    return {**_CONNECT["postgresql"], **arguments}
 
 
 def describe(engine: Engine) -> str:
@@ -125,13 +144,11 @@ def _configure_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) 
 
 
 def _configure_postgresql(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    assert isinstance(connection, psycopg.Connection)
     connection.autocommit = True  # else the settings would be rolled back with the first transaction
-    connection.execute(f"SET lock_timeout = '{_BUSY_SECONDS}s'")
-    # What was committed survives a loss of power, whatever the server does by default; stricter settings stay.
-    connection.execute(
-        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-    )
+    cursor = connection.cursor()
+    for setting in _SETTINGS:
+        cursor.execute(setting)
+    cursor.close()
     connection.autocommit = False
 
 

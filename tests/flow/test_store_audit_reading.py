@@ -13,7 +13,7 @@ from medagent.store import EventFilter, Store
 
 @pytest.fixture
 def store(records: Records) -> Iterator[Store]:
-    """A store with three finished requests: two events about keys and six about requests, which take six seconds each."""
+    """A store with three finished requests of six seconds each: two events about keys, six about requests."""
     with records.open() as opened:
         for number in (1, 2, 3):
             record(opened, number)

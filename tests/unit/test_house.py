@@ -22,7 +22,7 @@ PACKAGES = {
     "medagent_tools": ROOT / "tools" / "medagent_tools",
     "medagent_workflows": ROOT / "workflows" / "medagent_workflows",
 }
-SLOW_TO_IMPORT = ("langgraph", "sqlalchemy", "fastapi", "fhir")
+SLOW_TO_IMPORT = ("langgraph", "sqlalchemy", "psycopg", "aiosqlite", "fastapi", "fhir")
 
 
 @pytest.fixture(scope="session")
