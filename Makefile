@@ -69,8 +69,14 @@ soak: $(VENV)/.dev  ## The slow and the killing tests one by one, ten times over
 		$(BIN)/pytest -q -m "slow or chaos" $(ARGS) || { test $$? -eq 5 && echo "No test is marked: slow or chaos." && break; } || exit 1; \
 	done
 
-services:  ## Install the servers that tests can talk to.
-	@echo "Nothing to install: this release stores in SQLite and reads charts from files. No test needs a server."
+services:  ## Install the server that tests can talk to: PostgreSQL, from Debian's or Ubuntu's packages.
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
+		echo "PostgreSQL is installed. Tests start a server of their own and end it."; exit; fi; \
+	command -v apt-get >/dev/null || { echo "There is no apt-get here. Install PostgreSQL 14 or newer with initdb on the PATH; tests find it there." >&2; exit 1; }; \
+	if [ "$$(id -u)" -eq 0 ]; then as_root=; \
+	elif command -v sudo >/dev/null; then as_root=sudo; \
+	else echo "Installing needs root, and there is no sudo here. As root: apt-get install postgresql" >&2; exit 1; fi; \
+	set -x; $$as_root apt-get update -qq && $$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends postgresql >/dev/null
 
 vllm: $(BIN)/python  ## Install the model server that tests can talk to, and small models (3.3 GB, Linux on x86-64).
 	@$(BIN)/python tests/vllm/install.py
