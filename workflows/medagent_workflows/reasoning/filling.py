@@ -218,7 +218,7 @@ class Filler:
 
     def _set_of(self, fact: Fact, handle: str) -> ValueSet:
         try:
-            return value_set_of(fact, self._pack.value_sets)
+            return value_set_of(fact, self._context)
         except Unusable as error:
             raise Unusable(f"{handle} {error}") from error
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from medagent.errors import MedAgentError, RuleError
 from medagent.evidence import Fact
 from medagent.value_sets import SetKind, ValueSet, single_code
+from medagent_tools.charts.search import most_specific
+from medagent_tools.seam import ToolContext
 
 
 class Unusable(MedAgentError):
@@ -31,21 +33,23 @@ _KINDS: Mapping[str, SetKind] = {
 """What entries of a type are of. A relative's history and a document are not of the patient's own state."""
 
 
-def value_set_of(fact: Fact, value_sets: Mapping[str, ValueSet]) -> ValueSet:
+def value_set_of(fact: Fact, context: ToolContext) -> ValueSet:
     """The most specific set that a fact belongs to.
 
-    Steps: (1) the smallest set of the pack of the fact's own kind, which knows units, limits and expiry; (2) a set of
-    another kind that lists its code; (3) the set of its one code.
+    Steps: (1) the smallest set of the pack of the fact's own kind, which knows units, limits and expiry; (2) the
+    smallest of another kind that lists its code; (3) the set of its one code.
     """
     kind = _KINDS.get(fact.resource_type)
     if kind is None:
         raise Unusable(f"is a {fact.resource_type}, of which nothing can be stated: name an entry of the patient's own")
     # (1)
-    named = [known for known in value_sets.values() if known.kind == kind and known.matches(fact.codings, fact.text)]
+    if (own := most_specific(context, kind, fact.codings, fact.text)) is not None:
+        return own
     # (2)
-    listing = named or [known for known in value_sets.values() if any(known.has(coding) for coding in fact.codings)]
+    sets = context.pack.value_sets.values()
+    listing = [known for known in sets if any(known.has(coding) for coding in fact.codings)]
     if listing:
-        return min(listing, key=lambda known: (_size(known), known.id))
+        return min(listing, key=lambda known: (sum(map(len, known.codes.values())), known.id))
     # (3)
     for coding in fact.codings:
         if coding.system and coding.code:
@@ -54,7 +58,3 @@ def value_set_of(fact: Fact, value_sets: Mapping[str, ValueSet]) -> ValueSet:
             except RuleError:  # no code that could be shown; the entry may have another
                 continue
     raise Unusable("carries no code by which it could be named: nothing can be stated of it")
-
-
-def _size(value_set: ValueSet) -> int:
-    return sum(len(codes) for codes in value_set.codes.values()) + len(value_set.names)

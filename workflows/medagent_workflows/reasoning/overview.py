@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The overview of a chart: what a model is told before it asks for anything. Compact, cited, the same in each run.
+
+It is made of what the engine found and of what the tools answer, in the order of importance, and cut to a number of
+tokens: first a few lines of every section, then the rest section by section. What is left out is reached by the tools
+and stated in the dossier. So a chart of any size has an overview of bounded size.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from medagent.evidence_set import AnyEvidence
+from medagent_tools.charts.allergies import ListAllergies, ListAllergiesArguments
+from medagent_tools.charts.medications import ListMedications, ListMedicationsArguments
+from medagent_tools.charts.problems import ListProblems, ListProblemsArguments
+from medagent_tools.charts.timeline import Timeline, TimelineArguments
+from medagent_tools.guidelines.engine import Screening
+from medagent_tools.imaging.tools import ListImages, ListImagesArguments
+from medagent_tools.seam import ToolContext, ToolResult
+from medagent_workflows.gathering import Threshold
+from medagent_workflows.reasoning.compiling import evidence_of
+from medagent_workflows.reasoning.handles import Handles
+from medagent_workflows.reasoning.sections import engine_section, labs_section, notes_section, patient_section
+from medagent_workflows.reasoning.telling import Count, as_data, fit, told_line
+
+_FIRST_LINES = 4  # of each section, before any section gets more
+_FIRST_OF_ENGINE = 12  # lines; what is due comes before what stands in the chart
+_LINES_MAX = 40  # of one section; a tool pages through the rest
+_ENGINE = "guideline engine"
+_LINES_OF_EVENTS = 12  # of images and of the timeline, which grow with every visit
+
+
+@dataclass(frozen=True, slots=True)
+class ToldOverview:
+    """The overview as the model is told it."""
+
+    text: str
+    tokens: int
+    shown: int
+    total: int
+    left_out: tuple[str, ...]
+    """What did not fit, in words without anything of the patient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Sections in the order of importance."""
+
+    sections: tuple[tuple[str, ToolResult], ...]
+    """What each is called, and what it holds."""
+    evidence: dict[str, AnyEvidence]
+    """What lines name, by id, but for facts, which the chart gives by theirs."""
+
+    async def told(self, handles: Handles, count: Count, tokens_max: int) -> ToldOverview:
+        """As much of it as fits. Names are given only to what is told."""
+        order = tuple(self._by_priority())
+
+        def text(lines: int) -> str:
+            return self._text(order[:lines], handles.copy())
+
+        fitted = await fit(text, len(order), count, tokens_max)
+        shown = order[: fitted.parts]
+        self._text(shown, handles)
+        return ToldOverview(fitted.text, fitted.tokens, len(shown), self._total, self._left_out(shown))
+
+    @property
+    def _total(self) -> int:
+        return sum(result.total for _, result in self.sections)
+
+    def _by_priority(self) -> Iterator[int]:
+        """Sections by their place, once for each line that they get: a few for every one, then the rest in order."""
+        sizes = [len(result.lines) for _, result in self.sections]
+        first = [_FIRST_OF_ENGINE if name == _ENGINE else _FIRST_LINES for name, _ in self.sections]
+        for place, size in enumerate(sizes):
+            yield from [place] * min(size, first[place])
+        for place, size in enumerate(sizes):
+            yield from [place] * max(size - first[place], 0)
+
+    def _text(self, shown: Sequence[int], handles: Handles) -> str:
+        lines: list[str] = []
+        for place, (_, result) in enumerate(self.sections):
+            number = shown.count(place)
+            if number == 0 and result.total:
+                continue
+            rest = f" ({number} of {result.total} lines)" if number < result.total else ""
+            lines += (f"# {result.heading}{rest}", *(told_line(line, handles) for line in result.lines[:number]))
+        left_out = self._left_out(shown)
+        return as_data("overview", (*lines, *([f"Not told here: {'; '.join(left_out)}."] if left_out else [])))
+
+    def _left_out(self, shown: Sequence[int]) -> tuple[str, ...]:
+        return tuple(
+            f"{name}: {result.total - number} of {result.total} lines"
+            for place, (name, result) in enumerate(self.sections)
+            if (number := shown.count(place)) < result.total
+        )
+
+
+def overview(context: ToolContext, screening: Screening, entry: Threshold) -> Overview:
+    """The overview of a chart that may be screened. Reads the chart anew, so that a resumed run knows its facts."""
+    sections: tuple[tuple[str, ToolResult], ...] = (
+        ("patient", patient_section(context, screening, entry)),
+        (_ENGINE, engine_section(context, screening)),
+        ("problems", ListProblems().run(ListProblemsArguments(limit=_LINES_MAX), context)),
+        ("medications", ListMedications().run(ListMedicationsArguments(limit=_LINES_MAX), context)),
+        ("allergies", ListAllergies().run(ListAllergiesArguments(limit=_LINES_MAX), context)),
+        ("latest values", labs_section(context)),
+        ("notes", notes_section(context)),
+        ("images", ListImages().run(ListImagesArguments(limit=_LINES_OF_EVENTS), context)),
+        ("timeline", Timeline().run(TimelineArguments(limit=_LINES_OF_EVENTS), context)),
+    )
+    evidence = {name: item for _, result in sections for name, item in evidence_of(result, context).items()}
+    return Overview(sections, evidence)
