@@ -27,8 +27,9 @@ from builders.runs import Runner, runner
 import medagent_workflows
 from medagent.canonical import content_id, public_json
 from medagent.records import Request
-from medagent_workflows.graph import Workbench, build_graph
+from medagent_workflows.graph import build_graph
 from medagent_workflows.rendering.document import document_json
+from medagent_workflows.workbench import Workbench
 
 pytestmark = pytest.mark.bench
 
