@@ -232,7 +232,7 @@ class ModelServer:
             case "die_mid_stream":
                 exchange.events(Answer({}, turn, None, False).half(), ends=False)
             case "trickle":
-                exchange.trickle(turn.text)
+                exchange.trickle(turn.text, streamed=streamed)
                 self._left()
             case _:
                 exchange.send(turn.code, turn.body.encode(), dict(turn.headers))

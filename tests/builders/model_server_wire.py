@@ -73,9 +73,10 @@ class Exchange:
             self._handler.wfile.write(b'{"choices":[{"message":{"content":' + json.dumps(text).encode())
         time.sleep(_POLL)  # a reset overtakes bytes that were not read yet
 
-    def trickle(self, text: str) -> None:
+    def trickle(self, text: str, *, streamed: bool) -> None:
         """Bytes, one by one, until the client leaves."""
-        self._start(200, {"Content-Type": "application/json", "Content-Length": str(10 * len(text) + 1)})
+        kind = "text/event-stream" if streamed else "application/json"
+        self._start(200, {"Content-Type": kind, "Content-Length": str(10 * len(text) + 1)})
         with contextlib.suppress(OSError):
             for sign in text:
                 self._handler.wfile.write(sign.encode())

@@ -26,6 +26,7 @@ from medagent.model.vllm.failures import Transient, connection_problem, refusal,
 
 T = TypeVar("T")
 CONNECT_SECONDS = 5.0  # a server on the hospital's own network takes a connection at once or is not there
+_IDLE_SECONDS = 4.0  # vLLM closes connections that were idle for five
 _PORT_MAX = 65_535
 _REFUSAL_BYTES = 65_536  # of an error's body; it is looked at, not kept
 
@@ -79,7 +80,11 @@ class Channel:
             verify=ssl.create_default_context() if root.startswith("https:") else True,
             # The deadline is of the whole exchange, whatever a single read takes.
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            limits=httpx.Limits(
+                max_connections=connections,
+                max_keepalive_connections=connections,
+                keepalive_expiry=_IDLE_SECONDS,
+            ),
         )
 
     async def aclose(self) -> None:
