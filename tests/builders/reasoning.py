@@ -3,13 +3,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from builders.chart import ZONE, open_chart
 from builders.fhir import Json
 from builders.screening import pack_of, rule_of
-from medagent.evidence import Calculation, ImageRef, Passage, Query, Reading
+from medagent.evidence import Calculation, ImageRef, Passage, Query, Reading, SourceRef
 from medagent.evidence_set import AnyEvidence
 from medagent.propositions import AnyProposition
 from medagent.rules import Rule
@@ -18,6 +19,16 @@ from medagent_tools.seam import ToolContext
 from medagent_workflows.reasoning.compiling import Compiled, compiled
 from medagent_workflows.reasoning.drafting import WireDraft
 from medagent_workflows.reasoning.handles import Handles
+
+IMAGE = ImageRef(
+    id="image-a",
+    source=SourceRef(
+        uri="ImagingStudy/a", sha256="0" * 64, container_sha256="0" * 64, pointer="",
+        retrieved_at=datetime(2026, 1, 1, tzinfo=UTC),
+    ),
+    study="1", series="1", instance="1", rows=500, columns=800,
+)  # fmt: skip
+"""Half a megapixel that nobody has."""
 
 
 @dataclass(slots=True)

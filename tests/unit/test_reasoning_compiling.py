@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model writes becomes propositions: it states, the evidence fills in, what it invents becomes nothing."""
 
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -9,6 +8,7 @@ from builders import fhir
 from builders.chart import patient
 from builders.fhir import Json
 from builders.reasoning import (
+    IMAGE,
     Situation,
     absence,
     criterion,
@@ -23,7 +23,7 @@ from builders.reasoning import (
 )
 from builders.screening import has, rule_of
 
-from medagent.evidence import ImageRef, Passage, Reading, SourceRef
+from medagent.evidence import Passage, Reading
 from medagent.kleene import Truth
 from medagent.propositions import (
     Absence,
@@ -52,14 +52,6 @@ RULE = rule_of("criteria: {condition: {in: diabetes}}")
 UNMET = rule_of("id: unmet\ncriteria: {condition: {in: bronchitis}}\ncontraindications: {condition: {in: diabetes}}")
 
 PASSAGE = Passage(id="passage-a", guideline="g", edition="1", section="1", sha256="0" * 64, start=0, end=9)
-IMAGE = ImageRef(
-    id="image-a",
-    source=SourceRef(
-        uri="ImagingStudy/a", sha256="0" * 64, container_sha256="0" * 64, pointer="",
-        retrieved_at=datetime(2026, 1, 1, tzinfo=UTC),
-    ),
-    study="1", series="1", instance="1", rows=500, columns=800,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
