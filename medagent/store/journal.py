@@ -5,10 +5,11 @@ A row is bound to all of its columns, so an edited one shows at once, also while
 are, and which calls, is committed to by the audit event of the run's outcome. After that none is added.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, func, insert, select
 
@@ -32,6 +33,10 @@ class Happening(StrEnum):
 
 JournaledCall = tuple[str, str, str]
 """Key, SHA-256 of the request, SHA-256 of the result or nothing: what the outcome's audit event says of a call."""
+
+
+_Row = dict[str, Any]
+"""The columns of a row by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +66,19 @@ class SqlJournal:
                 )
             if not ended:  # (4)
                 number = 1 + sum(row["kind"] != Happening.RESULT for row in known)
-                self._append(connection, run, key, kind, number, request)
-            return self._entry(self._rows(connection, run, key))
+                known = [*known, self._append(connection, run, key, kind, number, request)]
+            return self._entry(known, request)
 
     def conclude(self, run: str, key: str, result: bytes) -> None:
         """Journals what came back, exactly once: see Journal."""
         with writing(self.engine) as connection:
             ended = self._enter(connection, run)
-            known = self._rows(connection, run, key)
-            if not known:
+            known = self._hashes(connection, run, key)
+            if Happening.INTENT not in known:
                 raise JournalError(f"The run {run} did not journal the call {key} before it was made")
-            results = [row for row in known if row["kind"] == Happening.RESULT]
-            if results and results[0]["sha256"] != sha256_hex(result):
-                raise JournalError(f"The run {run} already journaled another result of {key}; use that one")
-            if results:
+            if (recorded := known.get(Happening.RESULT)) is not None:
+                if recorded != sha256_hex(result):
+                    raise JournalError(f"The run {run} already journaled another result of {key}; use that one")
                 return
             if ended:
                 raise JournalError(f"The run {run} has ended; the result of {key} came too late")
@@ -84,7 +88,7 @@ class SqlJournal:
         """Everything journaled of a run, in the order of intent."""
         with reading(self.engine) as connection:
             rows = self._rows(connection, run)
-        calls: dict[str, list[RowMapping]] = {}
+        calls: dict[str, list[_Row]] = {}
         for row in rows:
             calls.setdefault(row["call_key"], []).append(row)
         return tuple(map(self._entry, calls.values()))
@@ -98,16 +102,24 @@ class SqlJournal:
         ended = select(dossiers.c.id).where(dossiers.c.tenant == self.tenant, dossiers.c.request_id == run)
         return connection.execute(ended).first() is not None
 
-    def _rows(self, connection: Connection, run: str, key: str | None = None) -> Sequence[RowMapping]:
+    def _rows(self, connection: Connection, run: str, key: str | None = None) -> list[_Row]:
         query = select(journal).where(journal.c.tenant == self.tenant, journal.c.request_id == run)
         if key is not None:
             query = query.where(journal.c.call_key == key)
-        return connection.execute(query.order_by(journal.c.position)).mappings().all()
+        return [dict(row) for row in connection.execute(query.order_by(journal.c.position)).mappings()]
 
-    def _append(self, connection: Connection, run: str, key: str, kind: Happening, number: int, payload: bytes) -> None:
+    def _hashes(self, connection: Connection, run: str, key: str) -> dict[str, str]:
+        """What was journaled of a call by its kind, without the bytes."""
+        query = select(journal.c.kind, journal.c.sha256).where(
+            journal.c.tenant == self.tenant, journal.c.request_id == run, journal.c.call_key == key
+        )
+        return {row.kind: row.sha256 for row in connection.execute(query)}
+
+    def _append(self, connection: Connection, run: str, key: str, kind: Happening, number: int, payload: bytes) -> _Row:
+        """Adds a row at the end of the run's journal, and returns it."""
         last = select(func.max(journal.c.position)).where(journal.c.tenant == self.tenant, journal.c.request_id == run)
         before = connection.scalar(last)
-        row = {
+        columns = {
             "tenant": self.tenant,
             "schema_version": ROW_SCHEMA,
             "request_id": run,
@@ -120,27 +132,28 @@ class SqlJournal:
             "key_id": self.cipher.key_id,
         }
         own = b"" if kind is Happening.ATTEMPT else payload
-        connection.execute(insert(journal), {**row, "sealed": self.cipher.seal(own, _associated(row))})
+        row = {**columns, "sealed": self.cipher.seal(own, _associated(columns))}
+        connection.execute(insert(journal), row)
+        return row
 
-    def _entry(self, rows: Sequence[RowMapping]) -> JournalEntry:
-        """One call out of its rows, of which the first is the intent."""
-        opened = [(row, open_row(self.cipher, row)) for row in rows]
-        intent, request = opened[0]
-        result = next((one for one in opened if one[0]["kind"] == Happening.RESULT), None)
+    def _entry(self, rows: Sequence[_Row], request: bytes | None = None) -> JournalEntry:
+        """One call out of its rows, of which the first is the intent. `request`: its bytes, where they are at hand."""
+        intent = rows[0]
+        result = next((row for row in rows if row["kind"] == Happening.RESULT), None)
         return JournalEntry(
             run=intent["request_id"],
             key=intent["call_key"],
             request_sha256=intent["sha256"],
-            request=request,
-            result_sha256=result[0]["sha256"] if result is not None else None,
-            result=result[1] if result is not None else None,
+            request=open_row(self.cipher, intent) if request is None else request,
+            result_sha256=result["sha256"] if result is not None else None,
+            result=open_row(self.cipher, result) if result is not None else None,
             intended_at=datetime.fromisoformat(intent["created_at"]),
-            concluded_at=datetime.fromisoformat(result[0]["created_at"]) if result is not None else None,
+            concluded_at=datetime.fromisoformat(result["created_at"]) if result is not None else None,
             attempts=sum(row["kind"] != Happening.RESULT for row in rows),
         )
 
 
-def open_row(cipher: Cipher, row: RowMapping) -> bytes:
+def open_row(cipher: Cipher, row: Mapping[Any, Any]) -> bytes:
     """What a row holds, once it fits its columns and its hash. Raises IntegrityError that names run and position."""
     name = f"journal {row['request_id']}/{row['position']}"
     if row["key_id"] != cipher.key_id:
