@@ -14,7 +14,7 @@ import msgspec
 
 from medagent.evidence import SourceRef
 from medagent_fhir.references import References
-from medagent_fhir.statements import decode, source_ref
+from medagent_fhir.statements import ElementError, decode, source_ref
 from medagent_fhir.wire import Attachment, Binary, DiagnosticReport, DocumentReference
 
 _document = msgspec.json.Decoder(DocumentReference, float_hook=Decimal)
@@ -61,7 +61,10 @@ class Attachments:
         if resource is None:
             return []
         data = bytes(resource.raw)
-        said = decode(_binary, data)
+        try:
+            said = decode(_binary, data)
+        except ElementError:  # found out only now, since it is read on demand: it carries no text that can be read
+            return []
         text = _plain_text(said.data, said.content_type) if said.data is not None else None
         if text is None:
             return []

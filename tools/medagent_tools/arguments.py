@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from medagent.errors import TimeError, ToolRefused
 from medagent.evidence import Fact
-from medagent.intervals import Interval, parse, within
+from medagent.intervals import Interval, Period, overlaps, parse
 from medagent.kleene import Truth
 from medagent_tools.seam import Arguments
 
@@ -91,10 +91,14 @@ class TimeWindow:
     span: Interval | None
 
     def holds(self, fact: Fact) -> bool:
-        """Whether the entry may lie in the window: not one that certainly lies outside, nor an undated one."""
+        """Whether the entry may lie in the window, or last into it: not one that certainly lies outside, nor an undated
+        one."""
         if self.span is None:
             return True
-        return fact.time is not None and within(fact.time, self.span) is not Truth.NOT_MET
+        if fact.time is None:
+            return False
+        lasting = fact.time if fact.end is None else Period(fact.time, fact.end)
+        return overlaps(lasting, self.span) is not Truth.NOT_MET
 
     def left_out(self, facts: tuple[Fact, ...]) -> str:
         """What is said of undated entries that a window leaves out."""

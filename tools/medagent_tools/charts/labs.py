@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from medagent.errors import RuleError, ToolRefused
+from medagent.errors import RuleError
 from medagent.evidence import Coding, Fact
 from medagent.intervals import Interval
 from medagent.kleene import Truth
@@ -72,19 +72,10 @@ def _set_of(analyte: str, context: ToolContext) -> str | None:
     titled = [one.id for one in sets.values() if one.title.casefold() == analyte.casefold()]
     if titled:
         return titled[0]
-    if is_single_code(analyte):
-        return _checked_name(analyte, context)
-    code = WrittenCode(analyte)
-    if code.system is None or code.system not in SYSTEMS.values():  # words, of which the last is no code
-        return None
+    code = WrittenCode(analyte.removeprefix("observation:"))
+    if code.system is None or not (is_single_code(analyte) or code.system in SYSTEMS.values()):
+        return None  # words, of which the last is no code
     return set_of_code("observation", Coding(code.system, code.code), context)
-
-
-def _checked_name(name: str, context: ToolContext) -> str:
-    try:
-        return value_set_named(context.pack.value_sets, name).id
-    except RuleError as error:
-        raise ToolRefused("analyte: this names no code of a system; ask for it in words") from error
 
 
 def _single(coding: Coding) -> str | None:

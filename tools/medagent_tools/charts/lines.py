@@ -64,6 +64,12 @@ def when(time: Interval | None, length: int = DAY) -> str:
     return " to ".join(dict.fromkeys(shown)) or "undated"
 
 
+def lasted(fact: Fact) -> str:
+    """From when to when, where these are different days."""
+    first, last = when(fact.time), when(fact.end) if fact.end is not None else ""
+    return first if last in ("", first) else f"{first} to {last}"
+
+
 def value(fact: Fact) -> str:
     """The value as the chart has it: number and unit, the words of a coded value, a text."""
     if fact.absent_reason is not None:
@@ -117,13 +123,18 @@ _STATUS_WORDS: Mapping[Status, str] = {
 }
 
 
+_HAPPENINGS = frozenset({"Encounter", "Procedure", "Observation", "DiagnosticReport", "DocumentReference"})
+"""Types whose end belongs to their time; of the others it says that they are over."""
+
+
 def entry(fact: Fact) -> str:
     """A statement of any type: when, what, value, status, end."""
-    parts = [when(fact.time), label(fact)]
+    happened = fact.resource_type in _HAPPENINGS
+    parts = [lasted(fact) if happened else when(fact.time), label(fact)]
     if fact.value is not None or fact.value_codings or fact.absent_reason:
         parts.append(value(fact))
     if words := status_words(fact):
         parts.append(words)
-    if fact.end is not None and fact.resource_type not in ("Encounter", "Procedure"):
+    if fact.end is not None and not happened:
         parts.append(f"ended {when(fact.end)}")
     return ", ".join(parts)

@@ -77,7 +77,7 @@ class SearchNotes:
                 unreached += 1
                 continue
             texts = context.chart.texts(fact.id)
-            without_text += not texts
+            without_text += not any(one.text.strip() for one in texts)
             characters += sum(len(one.text) for one in texts)
             hits += sought.hits(fact, texts)
         cut = f" {unreached} older ones were not searched: narrow the window." if unreached else ""

@@ -117,7 +117,7 @@ def completeness(reading: Reading) -> str:
 
 
 def none_found(readings: Sequence[Reading], by_words: bool = False) -> Line:
-    """What absence rests on. Nothing is absent from a reading that was cut short, nor for want of a word (clinical: 5)."""
+    """What absence rests on. Nothing is absent from a reading that was cut short (clinical: 5)."""
     examined = sum(reading.examined for reading in readings)
     unsure = "" if all(reading.complete for reading in readings) else " The reading is incomplete: this is unknown."
     otherwise = " What is called or coded otherwise is not found so." if by_words else ""

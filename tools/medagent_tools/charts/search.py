@@ -144,4 +144,4 @@ def set_of_code(kind: SetKind, coding: Coding, context: ToolContext) -> str:
     try:
         return single_code(kind, coding.system or "", coding.code or "").id
     except RuleError as error:
-        raise ToolRefused("code: this is no code of a system; write it as LOINC 718-7, or search by words") from error
+        raise ToolRefused("this is no code of a system; write it as LOINC 718-7, or search by words") from error

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from medagent.evidence import Fact
 from medagent_tools.arguments import Window
-from medagent_tools.charts.lines import label, status_words, when
+from medagent_tools.charts.lines import label, lasted, status_words
 from medagent_tools.charts.reading import ChartReader, newest_first, page, read_scopes
 from medagent_tools.seam import Line, ToolContext, ToolResult
 
@@ -43,7 +43,7 @@ def _tell(fact: Fact) -> Line:
     classes = {coding.code for coding in fact.codings}
     kind = next((words for code, words in _CLASSES.items() if code in classes), "")
     named = " ".join(part for part in (fact.resource_type.lower(), f"({kind})" if kind else "", label(fact)) if part)
-    parts = [when(fact.time), named, status_words(fact)]
+    parts = [lasted(fact), named, status_words(fact)]
     return Line(text=", ".join(part for part in parts if part), evidence=(fact.id,))
 
 
