@@ -164,10 +164,10 @@ def test_an_output_that_cannot_be_written_is_a_clear_failure(medagent: Medagent,
 
 def test_a_setting_for_a_part_that_is_not_there_is_named(medagent: Medagent) -> None:
     ended = medagent(
-        "recommend", "--fhir", sample("healthy"), "--as-of", AS_OF, MEDAGENT_MODEL_URL="http://127.0.0.1:9/v1"
+        "recommend", "--fhir", sample("healthy"), "--as-of", AS_OF, MEDAGENT_FHIR_URL="http://127.0.0.1:9/fhir"
     )
     assert ended.returncode == 0
-    assert "MEDAGENT_MODEL_URL is set, and this version does not use it" in ended.stderr
+    assert "MEDAGENT_FHIR_URL is set, and this version does not use it" in ended.stderr
     assert "no model configured" in " ".join(ended.stdout.split())
 
 
