@@ -207,8 +207,8 @@ class ModelServer:
         prompt = prompt_tokens(asked.body)
         with self._lock:
             cached = fold_tokens(prompt, self._cached)
-        written = len(token_texts(turn.text)) + sum(len(token_texts(name + given)) for name, given in turn.calls)
-        completion = min(written, int(asked.body.get("max_completion_tokens", written))) + 1
+        written = len(token_texts(turn.text)) + sum(len(token_texts(name + given)) for name, given in turn.calls) + 1
+        completion = min(written, int(asked.body.get("max_completion_tokens", written)))
         usage: JsonObject = {"prompt_tokens": len(prompt), "completion_tokens": completion}
         usage["total_tokens"] = len(prompt) + completion
         if "cached_tokens" not in self.lacks:

@@ -6,7 +6,6 @@ stands in it.
 """
 
 from collections.abc import Callable
-from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
@@ -221,8 +220,7 @@ def tokens_of(usage: Usage | None) -> Tokens:
 
 
 def chances_of(choice: Choice) -> tuple[TokenChance, ...]:
-    """The chosen tokens, their log probabilities in plain decimals."""
+    """The chosen tokens, their log probabilities to a thousandth. More digits are noise: they change with what else a
+    server computes at that moment, and with whether the prompt comes from its cache."""
     content = (choice.logprobs.content if choice.logprobs is not None else None) or ()
-    return tuple(
-        TokenChance(token=chance.token, logprob=format(Decimal(repr(chance.logprob)), "f")) for chance in content
-    )
+    return tuple(TokenChance(token=chance.token, logprob=f"{round(chance.logprob, 3) + 0.0:.3f}") for chance in content)
