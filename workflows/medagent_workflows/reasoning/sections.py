@@ -41,7 +41,7 @@ def patient_section(context: ToolContext, screening: Screening, entry: Threshold
     lines.append(Line(text=f"Date asked about: {chart.as_of:%Y-%m-%d}; {newest}{later}."))
     lines += (Line(text=banner) for banner in entry.banners)
     if chart.skipped:
-        lines.append(Line(text=f"{len(chart.skipped)} parts of the source could not be read."))
+        lines.append(Line(text=f"Parts of the source that could not be read: {len(chart.skipped)}."))
     return ToolResult(
         heading="The patient", lines=tuple(lines), total=len(lines), calculations=(age,) if age is not None else ()
     )
