@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from medagent.evidence import Calculation, Coding, Fact, Query, Reading, Role
 from medagent.formulas import FORMULAS
-from medagent.intervals import before
+from medagent.intervals import Duration, before
 from medagent.kleene import Truth
 from medagent.propositions import (
     Absence,
@@ -216,7 +216,7 @@ class Chosen:
         Steps: (1) of a value set of the pack, for one code says nothing of the thing; (2) never of pregnancy
         (clinical: 9); (3) in a reading of that set over all types in which it may stand; (4) in a state of its kind,
         where a drug is absent that is neither listed nor confirmed (clinical: 8); (5) of an allergy only beside
-        recorded allergies (clinical: 12).
+        recorded allergies (clinical: 12); (6) within a period that is one, even where nothing is there to be timed.
         """
         name, reading = proposition.value_set, self._slices.item(proposition.reading)
         # (1)
@@ -238,6 +238,9 @@ class Chosen:
         # (5)
         if value_set.kind == "allergy":
             self._allergies_are_recorded()
+        # (6)
+        if proposition.within is not None:
+            Duration.parse(proposition.within)
         return ()
 
     def _not_confirmed(self, reading: Reading, value_set: ValueSet) -> None:

@@ -20,7 +20,7 @@ _LETTERS = frozenset("ßæÆøØœŒłŁđĐðÐþÞαβγδκλμωΔΩµ")
 _ADDRESS = re.compile(r"://|\bwww\.|[^\s.]{2,}\.[a-z]{2,}", re.IGNORECASE)
 
 _COMMAND = re.compile(
-    r"(?:^|[.;:,!?()–—]\s*|\s-+\s*|\b(?:and|or|then|please|also|now|so)\s+)"
+    r"(?:^'?|[.;:,!?()–—]\s*|\s(?:-+\s*|')|\b(?:and|or|then|please|also|now|so)\s+)"
     r"(start|stop|begin|give|prescribe|order|administer|discontinue|reduce|refer|check|measure|repeat|take|avoid|"
     r"initiate|switch|treat|obtain|monitor|ensure|use|do|don't|perform|schedule|recommend|withhold|hold|add|test|"
     r"screen|increase|decrease|consider|evaluate|assess|review|rule out|exclude|investigate|contact|call|admit|"
@@ -80,9 +80,9 @@ def _may_stand(sign: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Without accents, case and quotes: a command in quotes is one."""
+    """Without accents and case; a quote begins a sentence, so that a command in quotes is one."""
     bare = "".join(sign for sign in unicodedata.normalize("NFKD", text) if unicodedata.category(sign) != "Mn")
     return " ".join(bare.casefold().replace("’", "'").translate(_QUOTES).split())
 
 
-_QUOTES = str.maketrans(dict.fromkeys('“”‘"', " "))
+_QUOTES = str.maketrans(dict.fromkeys('“”‘"', ";"))

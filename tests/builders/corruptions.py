@@ -14,9 +14,20 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from builders.drafts import Case
+from builders.drafts import Case, Considered
 from medagent.canonical import parse_json, public_json, sha256_hex
-from medagent.evidence import Calculation, Element, Fact, ImageRef, Passage, Reading, Status, listing_digest, reading_id
+from medagent.evidence import (
+    Calculation,
+    Element,
+    Fact,
+    ImageRef,
+    Passage,
+    Reading,
+    Region,
+    Status,
+    listing_digest,
+    reading_id,
+)
 from medagent.intervals import Interval, instant
 from medagent.kleene import Truth, negate
 from medagent.propositions import (
@@ -37,7 +48,7 @@ from medagent.propositions import (
     Value,
     leaves,
 )  # fmt: skip
-from medagent.records import Draft
+from medagent.records import Considerations, Draft
 from medagent.units import Quantity
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -644,3 +655,69 @@ CORRUPTIONS: Mapping[str, Corruption] = {
     "the edition is not in force": _edition,
     "the rule is another one": _another_rule,
 }
+
+
+OF_CONSIDERATIONS = (
+    "a value is another one", "a value has another unit", "a value is of another fact",
+    "a threshold is of another fact", "a comparison is turned round", "a state is another one",
+    "a presence is of another fact", "a result is another one", "a calculation is another one",
+    "a leaf has another truth", "a criterion has another truth", "a quote is another one",
+    "a fact has another value", "a fact has another unit", "a fact has another time", "a fact cites another element",
+    "a fact names another hash", "a byte of a slice is flipped", "a resource is another patient's",
+    "a member is dropped", "a reading counts another number", "a resource is left out of a listing",
+    "absence is claimed of an incomplete reading", "another statement lies under a fact's id",
+    "the Patient resource says more than it can", "the patient is dead, or the record replaced",
+    "an image is of no such study", "a passage is of no kept text", "a fact names another source",
+    "a fact does not cite its value", "a fact is more precise than its source", "a fact cites an endless pointer",
+    "the edition is not in force",
+)  # fmt: skip
+"""Those that are lies where no rule says which bound, window or change is meant."""
+
+
+def considered_otherwise(kind: str, truth: Considered, random: Random) -> Considered | None:
+    """What a model considered, corrupted in one of the ways in which a draft is."""
+    propositions = truth.considerations.propositions
+    draft = Draft(rule="noted", truth="met", proposal=propositions[0].id, propositions=propositions)
+    false = CORRUPTIONS[kind](Case(draft, truth.evidence), random)
+    if false is None:
+        return None
+    return Considered(Considerations(propositions=false.draft.propositions), false.evidence)
+
+
+_WRONG_TREE = Leaf(truth=Truth.MET)
+SLOT_LIES: Mapping[str, Mapping[str, Any]] = {
+    "value": {
+        "fact": "fact-nothing", "of": "another-set", "element": "status", "value": Decimal("7.77"), "unit": "kg",
+    },
+    "threshold": {
+        "of": "fact-nothing", "value_set": "creatinine", "comparison": "=", "unit": "kg",
+        "bound": lambda one: Decimal(1000 if one.comparison == ">=" else 1),
+    },
+    "trend": {
+        "facts": ("fact-nothing", "fact-none"), "reading": "reading-nothing", "value_set": "hba1c",
+        "direction": "falling", "least_change": Decimal(1000), "unit": "kg", "window": "1 day",
+    },
+    "presence": {"fact": "fact-nothing", "value_set": "statin", "state": "declined"},
+    "absence": {"reading": "reading-nothing", "value_set": "hba1c", "state": "listed", "within": "soon"},
+    "timing": {
+        "fact": "fact-nothing", "element": "value", "value_set": "statin", "relation": "before", "period": "40 years",
+        "event": "fact-nothing",
+    },
+    "calculation": {
+        "calculation": "calculation-nothing", "formula": "age", "result": Decimal(99), "unit": "mL/min",
+    },
+    "criterion": {"rule": "another-rule", "part": "already", "truth": Truth.UNKNOWN, "tree": _WRONG_TREE},
+    "statement": {"passage": "passage-nothing", "quote": "HbA1c measured never"},
+    "summary": {"rule": "another-rule"},
+    "hypothesis": {"text": "Give more of it.", "supports": ("claim-nothing",)},
+    "image_reading": {
+        "image": "image-nothing", "region": Region(left=500, top=0, width=40, height=40), "finding": "Start treatment.",
+    },
+}  # fmt: skip
+"""By kind and slot: what makes the statement false, or unfit to be shown. A model's confidence is its own."""
+
+
+def with_a_lie(one: AnyProposition, slot: str) -> AnyProposition:
+    """The statement with this slot corrupted."""
+    lie = SLOT_LIES[one.kind][slot]
+    return changed(one, {slot: lie(one) if callable(lie) else lie})

@@ -38,7 +38,7 @@ from medagent.propositions import (
     Value,
     leaves,
 )  # fmt: skip
-from medagent.records import Draft
+from medagent.records import Considerations, Draft
 from medagent.rules import Comparison, Gate, Rule
 from medagent.value_sets import ValueSet
 
@@ -52,6 +52,14 @@ class Case:
     """A draft and the evidence that it was drafted from."""
 
     draft: Draft
+    evidence: EvidenceSet
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """What a model drafted on its own, and the evidence that it had."""
+
+    considerations: Considerations
     evidence: EvidenceSet
 
 
@@ -145,6 +153,12 @@ class Drafting:
     def of_age(self) -> Leaf:
         """The leaf of the age limits."""
         return leaf(MET, [], calculated(self.age), over(self.age, ">=", 18, "a"))
+
+    def considered(self, *propositions: AnyProposition) -> "Considered":
+        """What a model drafts on its own, with the evidence that was read."""
+        return Considered(
+            Considerations(propositions=propositions), self.chart.evidence(self.rule, {GATE.medication: GATE})
+        )
 
     def case(self, stance: Any = "option", truth: Literal["met", "unknown"] = "met") -> Case:
         """The draft with its evidence."""
@@ -460,3 +474,66 @@ CASES: Mapping[str, Callable[[], Case]] = {
 def case(name: str) -> Case:
     """A case by its name; nothing of it changes, so it is made once."""
     return CASES[name]()
+
+
+HEMOGLOBIN = "observation:http://loinc.org|718-7"
+_IN_BLOOD = fhir.concept("718-7", fhir.LOINC, display="Hemoglobin in Blood")
+_HEMOGLOBIN_NOW = {**fhir.observation("718-7", "10.1", "g/dL", at="2024-05-01"), "code": _IN_BLOOD}
+_HEMOGLOBIN_THEN = {**fhir.observation("718-7", "13.0", "g/dL", at="2023-10-01"), "code": _IN_BLOOD}
+
+
+def noted() -> Considered:
+    """Each kind of statement that a model may make on its own, once or more, all of them true and fair."""
+    text = "Introduction.\nAdults with diabetes have their HbA1c measured at least twice a year.\nEnd."
+    kept = {**_GUIDELINE, "texts": (sha256_hex(text.encode()),)}
+    rule = rule_of(
+        "noted", {"condition": {"in": "diabetes"}}, _AGE_ONLY, guideline=kept,
+        contraindications={"condition": {"in": "liver-failure"}},
+    )  # fmt: skip
+    creatinine = [
+        fhir.observation("2160-0", "2.40", "mg/dL", at="2024-01-15"),
+        fhir.observation("2160-0", "2.50", "mg/dL", at="2024-06-01"),
+    ]
+    drug = fhir.medication_request("860975", at="2022-01-01")
+    drafting = Drafting(rule, DIABETES, _HIGH, _LOW, _HEMOGLOBIN_NOW, _HEMOGLOBIN_THEN, *creatinine, drug, STUDY)
+    chart, diabetes = drafting.chart, drafting.chart.of(DIABETES)
+    conditions, liver = drafting.read("diabetes", "Condition"), drafting.read("liver-failure", "Condition")
+    albuminuria, rising = drafting.read("albuminuria"), drafting.read("creatinine")
+    for name in ("hba1c", HEMOGLOBIN):
+        drafting.read(name)
+    drafting.read("metformin", *MEDICATIONS)
+    listed = present(diabetes, "diabetes", "active")
+    population = leaf(MET, [conditions], listed)
+    harmless = leaf(NOT_MET, [liver], absent(liver, "liver-failure", "active"))
+    above = over(chart.of(_HIGH), ">=", 7, "%", "hba1c")
+    trend = Trend(
+        facts=tuple(chart.of(one).id for one in creatinine), reading=rising.id, value_set="creatinine",
+        direction="rising", least_change=Decimal("0.05"), unit="mg/dL", window="12 months",
+    )  # fmt: skip
+    low = states(chart.of(_HEMOGLOBIN_NOW), HEMOGLOBIN)
+    egfr = chart.egfr(chart.of(creatinine[-1]), 21)
+    image = ImageReading(
+        image=chart.image(STUDY).id, region=Region(left=10, top=10, width=40, height=30),
+        finding="a rounded opacity", confidence="low",
+    )  # fmt: skip
+    return drafting.considered(
+        Hypothesis(text="The anaemia may follow from the kidney disease.", supports=(low.id, trend.id)),
+        image,
+        listed,
+        above,
+        states(chart.of(_HIGH), "hba1c"),
+        states(chart.of(_LOW), "hba1c"),
+        low,
+        states(chart.of(_HEMOGLOBIN_THEN), HEMOGLOBIN),
+        trend,
+        calculated(egfr),
+        over(egfr, "<", 30, "mL/min/{1.73_m2}"),
+        present(chart.of(drug), "metformin", "listed"),
+        absent(albuminuria, "albuminuria", "measured", "12 months"),
+        timed(diabetes, "longer_ago_than", "2 years", "diabetes"),
+        Value(fact=chart.patient.id, element="gender", value="female"),
+        Statement(passage=chart.passage(text, 14, 14 + 68).id, quote="HbA1c measured at least twice a year"),
+        Criterion(rule=rule.id, part="population", truth=MET, tree=population),
+        Criterion(rule=rule.id, part="contraindications", truth=NOT_MET, tree=harmless),
+        Summary(rule=rule.id),
+    )  # fmt: skip

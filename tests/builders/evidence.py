@@ -33,7 +33,7 @@ from medagent.evidence_set import AnyEvidence, EvidenceSet
 from medagent.intervals import Interval, age_at, parse
 from medagent.rules import Gate, Rule
 from medagent.units import Quantity
-from medagent.value_sets import ValueSet
+from medagent.value_sets import ValueSet, value_set_named
 
 AS_OF = datetime(2024, 6, 30, 23, 59, 59, tzinfo=UTC)
 PATIENT = f"Patient/{SUBJECT}"
@@ -75,7 +75,7 @@ class ChartBuilder:
         """The answer to a query; its members become evidence."""
         examined = sorted(digest for digest, resource in self._slices.items() if resource["resourceType"] in types)
         facts = [fact for fact in self.facts.values() if fact.source.sha256 in examined]
-        wanted = None if value_set is None else self._value_sets[value_set]
+        wanted = None if value_set is None else value_set_named(self._value_sets, value_set)
         members = [fact for fact in facts if wanted is None or wanted.matches(fact.codings, fact.text)]
         members.sort(key=lambda fact: (fact.time is None, fact.time and fact.time.earliest, fact.id))
         uncovered = 0 if wanted is None else sum(not _is_covered(digest, facts, wanted) for digest in examined)
