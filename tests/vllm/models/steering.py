@@ -12,10 +12,11 @@ from typing import Any
 import torch  # type: ignore[import-not-found]  # only .vllm/venv has it
 
 from .tiny import Tiny
+from .vocabulary import CALL
 
 SPREAD = 4.0  # times the usual initial weights: with these alone, the likeliest token is always the same one
 CONSTANT = 4.0  # standard deviations of the embedding
-NEVER, RARELY, SELDOM, OFTEN, END = -20.0, -8.0, -2.0, 1.0, 2.5  # standard deviations of the logits
+NEVER, RARELY, SELDOM, OFTEN, END = -20.0, -8.0, -2.0, 1.0, 3.0  # standard deviations of the logits
 _WRITES = ("o_proj.weight", "down_proj.weight", "out_proj.weight", "out_proj.bias", "fc2.weight", "fc2.bias")
 _SAMPLE = "The patient reports a cough and no fever. The radiograph of the chest shows no effusion. " * 4
 
@@ -56,7 +57,7 @@ def biases(tiny: Tiny, entries: int) -> list[float]:
     for text, number in vocabulary.items():
         if number not in special:
             wanted[number] = _bias(text if text.startswith("<") else decode([text]))
-    for number in tiny.ends:
+    for number in (*tiny.ends, vocabulary[CALL]):
         wanted[number] = END
     return wanted
 
@@ -64,6 +65,6 @@ def biases(tiny: Tiny, entries: int) -> list[float]:
 def _bias(text: str) -> float:
     if not text.isascii() or not text.isprintable() or not text.strip():
         return RARELY
-    if text.startswith('"'):
-        return OFTEN  # strings end
+    if text.startswith(('"', ",", "}", "]")):
+        return OFTEN  # strings, numbers and lists end
     return SELDOM if text.strip().isdigit() else 0.0

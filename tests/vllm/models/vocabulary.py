@@ -22,7 +22,8 @@ from .templates import Marks, chat_template
 
 ENTRIES = 4096
 WINDOW = 32_768  # tokens; what the tokenizer believes, vLLM enforces the model's own
-TOOL_MARKS = ("<tool_call>", "</tool_call>")  # ordinary entries, as in Qwen: the server's tool parser reads them
+CALL = "<tool_call>"
+TOOL_MARKS = (CALL, "</tool_call>")  # ordinary entries, as in Qwen: the server's tool parser reads them
 _ROOT = Path(__file__).resolve().parents[3]
 _FOLDERS = ("tools", "workflows")
 _SUFFIXES = frozenset({".yaml", ".json", ".md"})
