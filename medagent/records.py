@@ -313,6 +313,8 @@ class Reasoning(Record):
     limits: tuple[Limit, ...] = ()
     left_out: tuple[str, ...] = ()
     """What of the chart and its images did not fit and was left to the tools, in our words."""
+    proposed: tuple[str, ...] = ()
+    """Rules that the model put forward, too. The engine's draft of each stands for it."""
     repairs: int = 0
     """How often the model was told that its draft could not be used."""
     free_text: tuple[str, ...] = ()

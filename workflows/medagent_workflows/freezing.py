@@ -30,7 +30,7 @@ NOT_REVIEWED = "Not clinically reviewed: the guideline pack that ships with MedA
 def dossier_of(bench: Workbench, frozen_at: datetime) -> Dossier:
     """Everything of one run, frozen."""
     outcome, reason = outcome_of(bench)
-    entry, screening, evidence, presentation = bench.entry, bench.screening, bench.whole_evidence, bench.presentation
+    entry, screening, evidence, presentation = bench.entry, bench.screening, bench.evidence, bench.presentation
     assert entry is not None
     return Dossier(
         id=content_id("dossier", bench.request.id),
@@ -49,7 +49,7 @@ def dossier_of(bench: Workbench, frozen_at: datetime) -> Dossier:
         suppressed=presentation.suppressed if presentation is not None else (),
         drafts=screening.drafts if screening is not None else (),
         considerations=bench.considerations,
-        reasoning=bench.reasoner.record() if bench.reasoner is not None else None,
+        reasoning=bench.reasoning,
         findings=_findings(bench),
         evidence=tuple(evidence.items.values()) if evidence is not None else _patient_only(bench),
         listings=dict(evidence.listings) if evidence is not None else {},
@@ -110,11 +110,13 @@ _UNHEARD: Mapping[str, Reason] = {
 
 def _unheard(bench: Workbench) -> Reason | None:
     """Why nothing of the model can be shown, where it was to take part. None: it had nothing to add, or is none."""
-    if bench.reasoner is None:
+    if bench.reasoning is None:
         return None
     if bench.best is not None and bench.best.drafted.considerations is not None:
         return Reason.FAILED_VERIFICATION
-    return _UNHEARD.get(bench.reasoner.record().ended)
+    if bench.reasoning.ended == "abstained" and bench.reasoning.detail == "missing_evidence":
+        return Reason.MISSING_DATA
+    return _UNHEARD.get(bench.reasoning.ended)
 
 
 def _mode(bench: Workbench) -> Mode:

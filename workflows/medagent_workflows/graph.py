@@ -151,7 +151,7 @@ async def _remade(state: RunState, runtime: Runtime[Workbench], upto: Step) -> W
 
 def _slices(bench: Workbench) -> Mapping[str, bytes]:
     """The bytes that the dossier rests on; where a run ended at once, those of the Patient."""
-    evidence = bench.whole_evidence
+    evidence = bench.evidence
     if evidence is not None:
         return evidence.slices
     if bench.chart is None:

@@ -5,14 +5,15 @@ All of it follows from the request, the source and the journal. So a process tha
 it again: `remake` makes what the steps that are done had made, in their order, and nothing twice.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from medagent.chart import Chart, ChartSource
 from medagent.clock import Clock
 from medagent.errors import ChartError
-from medagent.evidence_set import EvidenceSet
-from medagent.records import Considerations, Dossier, Finding, Reason, Recommendation, Request, Verdict
+from medagent.evidence_set import AnyEvidence, EvidenceSet
+from medagent.records import Considerations, Dossier, Finding, Reason, Reasoning, Recommendation, Request, Verdict
 from medagent.store import Store
 from medagent.verifier import Verifier
 from medagent_tools.guidelines.engine import Screening, screen
@@ -22,6 +23,7 @@ from medagent_workflows.gathering import Threshold, threshold
 from medagent_workflows.presentation import Presentation, present
 from medagent_workflows.reasoning.drafts import Drafted
 from medagent_workflows.reasoning.reasoner import Reasoner
+from medagent_workflows.reasoning.refusals import told_refusals
 from medagent_workflows.reasoning.services import Models, reasoner_of
 
 _REPAIRABLE = ("1 citation", "3 element", "6 reading", "7 proposition", "8 wording", "9 edition")
@@ -35,7 +37,6 @@ class Judged:
     drafted: Drafted
     considered: Verdict | None
     """None: it drafted nothing of its own."""
-    evidence: EvidenceSet
 
     @property
     def recommendation(self) -> Recommendation | None:
@@ -78,6 +79,7 @@ class Workbench:
     screening: Screening | None = None
     reasoner: Reasoner | None = None
     evidence: EvidenceSet | None = None
+    """What the dossier rests on: what the engine's drafts do, and the model's, also those that were refused."""
     verdicts: tuple[Verdict, ...] | None = None
     """Of the engine's drafts, in their order."""
     judged: list[Judged] = field(default_factory=list)
@@ -135,11 +137,16 @@ class Workbench:
 
     def _judged(self, drafted: Drafted) -> Judged:
         assert self.chart is not None
-        assert self.evidence is not None
         if drafted.considerations is None:
-            return Judged(drafted, None, self.evidence)
-        evidence = gathered(self.chart, self.pack, self.screen(), self.time_zone, drafted.evidence)
-        return Judged(drafted, Verifier(evidence).consider(drafted.considerations), evidence)
+            return Judged(drafted, None)
+        further = (*self._further, *drafted.evidence)
+        self.evidence = gathered(self.chart, self.pack, self.screen(), self.time_zone, further)
+        return Judged(drafted, Verifier(self.evidence).consider(drafted.considerations))
+
+    @property
+    def _further(self) -> Iterator[AnyEvidence]:
+        """What the model's drafts rest on so far."""
+        return (item for one in self.judged for item in one.drafted.evidence)
 
     @property
     def best(self) -> Judged | None:
@@ -152,9 +159,11 @@ class Workbench:
         return tuple(one.drafted.considerations for one in self.judged if one.drafted.considerations is not None)
 
     @property
-    def whole_evidence(self) -> EvidenceSet | None:
-        """What the dossier rests on: the evidence of what is shown and of what was refused."""
-        return self.evidence if self.best is None else self.best.evidence
+    def reasoning(self) -> Reasoning | None:
+        """The model's part. None: none was to take part."""
+        if self.reasoner is None:
+            return None
+        return self.reasoner.record(None if self.best is None else self.best.drafted)
 
     def present(self) -> Presentation:
         """Merges, suppresses, ranks and limits (clinical: 15 to 18)."""
@@ -210,11 +219,11 @@ class Workbench:
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """What the verifier refused of the model's last draft, in its words."""
-        if not self.judged:
+        """What the verifier refused of the model's last draft, as the model is told it."""
+        if not self.judged or self.reasoner is None:
             return ()
         last = self.judged[-1]
-        return tuple(dict.fromkeys(f"{finding.proposition}: {finding.detail}" for finding in last.refusals))
+        return told_refusals(last.refusals, last.drafted.places, self.reasoner.handles)
 
 
 Step = Literal["gather", "screen", "reason", "act", "draft", "verify", "present", "freeze"]

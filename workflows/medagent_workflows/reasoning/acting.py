@@ -14,7 +14,7 @@ from typing import Any
 from medagent.canonical import canonical_json, public_json
 from medagent.clock import Clock
 from medagent.errors import InvalidOutput, ToolRefused
-from medagent.journal import Journal
+from medagent.journal import Journal, JournalEntry
 from medagent.model.exchange import ToolRequest
 from medagent.model.validation import parse_arguments, parse_strict
 from medagent.records import ToolCall
@@ -73,28 +73,37 @@ class Acting:
         # (2)
         ran = await asyncio.gather(
             *(
-                self._run(request, is_allowed=place < allowed)
+                self._once(request, entry, is_allowed=place < allowed)
                 for place, (request, entry) in enumerate(zip(requests, entries, strict=True))
-                if entry.result is None
             )
         )
-        waiting = iter(ran)
         done: list[Used] = []
-        for key, body, entry in zip(keys, bodies, entries, strict=True):
-            if entry.result is not None:
-                used = Used.model_validate_json(entry.result)
+        for key, body, one in zip(keys, bodies, ran, strict=True):
+            if isinstance(one, Used):
+                used = one
                 self._remember(used)
             else:
                 # (3)
-                used = await self._tell(next(waiting), min(self.bounds.tool_tokens, room // len(requests)))
+                used = await self._tell(one, min(self.bounds.tool_tokens, room // len(requests)))
                 # (4)
                 self.journal.conclude(self.run, key, canonical_json(used))
             self.calls[key] = tool_call(key, body, used)
             done.append(used)
-        self.spent.tool_calls += min(len(requests), max(allowed, 0))
-        if len(requests) > allowed:
-            self.spent.refuse("tool_calls")
+        self._count(done, allowed)
         return tuple(done)
+
+    def _count(self, done: Sequence[Used], allowed: int) -> None:
+        """Tools that ran side by side took the time from the first start to the last end."""
+        self.spent.tool_calls += min(len(done), max(allowed, 0))
+        self.spent.seconds += (max(one.ended_at for one in done) - min(one.started_at for one in done)).total_seconds()
+        if len(done) > allowed:
+            self.spent.refuse("tool_calls")
+
+    async def _once(self, request: ToolRequest, entry: JournalEntry, *, is_allowed: bool) -> Used | _Ran:
+        """What is recorded of this call, or what the tool says now."""
+        if entry.result is not None:
+            return Used.model_validate_json(entry.result)
+        return await self._run(request, is_allowed=is_allowed)
 
     async def _run(self, request: ToolRequest, *, is_allowed: bool) -> _Ran:
         started = self.clock.now()

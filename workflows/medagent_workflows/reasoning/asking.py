@@ -35,8 +35,10 @@ class Asking:
         """Of the time that the model's part may take."""
         return self.bounds.seconds - self.spent.seconds
 
-    async def ask(self, key: str, purpose: Purpose, request: ModelRequest, served: Served) -> Answered:
-        """What the model says, now or when it was asked before.
+    async def ask(
+        self, key: str, purpose: Purpose, request: ModelRequest, served: Served, *, kept: float = 0.0
+    ) -> Answered:
+        """What the model says, now or when it was asked before. `kept`: seconds that must be left afterwards.
 
         Steps: (1) the intent is durable, and says whether there is a result; (2) no call is begun without time for
         it; (3) the answer, or how it failed, is durable before anybody uses it; (4) what it took is counted.
@@ -46,7 +48,7 @@ class Asking:
         if entry.result is not None:
             answered = Answered.model_validate_json(entry.result)
         else:
-            answered = await self._ask_now(request)
+            answered = await self._ask_now(request, self.seconds_left - kept)
             # (3)
             self.journal.conclude(self.run, key, canonical_json(answered))
         # (4)
@@ -54,14 +56,13 @@ class Asking:
         self.calls[key] = model_call(key, purpose, request, served, answered)
         return answered
 
-    async def _ask_now(self, request: ModelRequest) -> Answered:
+    async def _ask_now(self, request: ModelRequest, seconds: float) -> Answered:
         started = self.clock.now()
         # (2)
-        if self.seconds_left <= 0:
-            self.spent.refuse("seconds")
+        if seconds <= 0:
             return Answered.failed(ModelError("deadline", "no time was left to ask the model"), started, started)
         try:
-            reply = await self.model.answer(request, seconds=self.seconds_left)
+            reply = await self.model.answer(request, seconds=seconds)
         except ModelError as error:
             return Answered.failed(error, started, self.clock.now())
         return Answered(reply=reply, started_at=started, ended_at=self.clock.now())

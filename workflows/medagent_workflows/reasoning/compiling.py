@@ -6,7 +6,7 @@ gate and its criteria. Everything else that the model says goes into one `Consid
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -33,6 +33,8 @@ class Compiled:
     """What the considerations rest on."""
     invalid: tuple[str, ...] = ()
     """Which propositions could not be taken, and why; without anything that the model wrote."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """By proposition id: where it stands in the draft, as the model may be told of it."""
 
     @property
     def problems_for_the_model(self) -> tuple[str, ...]:
@@ -86,7 +88,7 @@ def compiled(
                 case _:
                     stated[number] = filler.fill(said)
         except Unusable as error:
-            refused[number] = f"proposition {number}, {said.kind}: {error}"
+            refused[number] = f"{_place(number, said.kind)}: {error}"
     # (4)
     thoughts: dict[int, AnyProposition] = {}
     for number, said in numbered:
@@ -94,14 +96,19 @@ def compiled(
             try:
                 thoughts[number] = _thought(said, stated)
             except Unusable as error:
-                refused[number] = f"proposition {number}, {said.kind}: {error}"
+                refused[number] = f"{_place(number, said.kind)}: {error}"
     propositions = tuple({one.id: one for one in (*stated.values(), *thoughts.values())}.values())
     return Compiled(
         drafts=tuple(drafts.values()),
         considerations=Considerations(propositions=propositions) if propositions else None,
         evidence=tuple(filler.evidence.values()),
         invalid=tuple(refused[number] for number in sorted(refused)),
+        places={one.id: _place(number, one.kind) for number, one in (*stated.items(), *thoughts.items())},
     )
+
+
+def _place(number: int, kind: str) -> str:
+    return f"proposition {number}, {kind}"
 
 
 def _proposed(rule: str, engine: Mapping[str, Draft]) -> Draft:

@@ -31,6 +31,12 @@ class Pictures:
         """Ids of the images that were shown, in order."""
         return tuple(self._shown)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What a reviewer must know of the images that were to be shown: a film that cannot be read is not one without
+        findings."""
+        return tuple(f"image {image}: cannot be read" for image in dict.fromkeys(self.unreadable))
+
     def newest(self) -> tuple[tuple[ImageRef, Picture], ...]:
         """As many of the newest images as may be shown and have pixels."""
         if self.bounds.images == 0 or self.source is None:
@@ -60,7 +66,7 @@ class Pictures:
                 return None
             scaled = downscaled(data, side_max=self.bounds.image_side)
         except ImageError:
-            self.unreadable.append(image.id)  # recorded: a film that cannot be read is not a film without findings
+            self.unreadable.append(image.id)
             return None
         picture = Picture(media_type="image/png", data=scaled.data, evidence=image.id)
         self._shown[image.id] = picture

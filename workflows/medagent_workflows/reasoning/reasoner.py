@@ -6,6 +6,7 @@ steps again therefore gives the same conversation without asking anybody: so a r
 graph that was cut off half-way goes on. Nothing here decides what is shown: the verifier does.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,7 +24,7 @@ from medagent_workflows.reasoning.acting import Acting
 from medagent_workflows.reasoning.asking import Asking
 from medagent_workflows.reasoning.compiling import evidence_of
 from medagent_workflows.reasoning.conversation import Conversation
-from medagent_workflows.reasoning.drafts import Drafted, Drafting
+from medagent_workflows.reasoning.drafts import DRAFT_PROMPT, Drafted, Drafting
 from medagent_workflows.reasoning.handles import Handles
 from medagent_workflows.reasoning.overview import Overview, overview
 from medagent_workflows.reasoning.pictures import Pictures
@@ -32,11 +33,11 @@ from medagent_workflows.reasoning.recording import Opened, Told, Used
 Next = Literal["act", "draft", "end"]
 
 _LEAST_OVERVIEW = 100  # tokens; with less, nothing of a chart can be told
-_DRAFT_PROMPT = 400  # tokens kept free for the request of the draft and of a repair
 _IMAGE_GUESS = (
     1_100  # tokens of one image until the server's own count is known: LLaVA takes 576, Gemma 256, Qwen ≈1,300
 )
 _INVALID_TURNS = 3  # a first try and two repairs of arguments
+_SHARE_OF_DRAFT = 0.25  # of the seconds, kept for the draft: turns that take too long must not leave it without time
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ class Reasoner:
         inputs = canonical_json(
             {
                 "request": self.request.id,
-                "model": self.asking.bounds.adapter,
+                "adapter": self.asking.bounds.adapter,
                 "pack": self.context.pack.digest,
                 "prompts": [prompt.sha256 for prompt in PROMPTS.refs],
                 "tools": [spec.name for spec in self.specs],
@@ -90,12 +91,12 @@ class Reasoner:
             for evidence_id in opened.told.named:
                 self.handles.name(evidence_id)
         else:
-            try:
-                opened = await self._opening(view)
-            except ModelError as error:
-                self._end(error.failure, str(error))
-                return
+            opened = await self._opening(view)
             self.asking.journal.conclude(self.request.id, "opening", canonical_json(opened))
+        self.asking.spent.seconds += opened.seconds
+        if opened.failure is not None:
+            self._end(opened.failure, opened.message)
+            return
         self.served, self.left_out, self._context = opened.served, opened.left_out, opened.tokens
         self.conversation = Conversation.begun(PROMPTS.system.text, self._first_words(opened.told))
         if not self.specs:  # a model without tools cannot ask for images
@@ -115,15 +116,18 @@ class Reasoner:
         if not self.specs or not self._may_go_on(number):
             return "draft"
         # (2)
-        request = self._ask_for(self.specs, self.asking.bounds.reply_tokens)
-        answered = await self.asking.ask(f"model/{number}", "reason", request, self.served)
+        request = self._request(self.conversation, self.asking.bounds.reply_tokens)
+        answered = await self.asking.ask(f"model/{number}", "reason", request, self.served, kept=self._seconds_of_draft)
         self.asking.spent.steps += 1
         reply = answered.reply
+        if reply is None and answered.failure == "deadline":
+            return "draft"  # for which time was kept
         if reply is None:
             assert answered.failure is not None
             self._end(answered.failure, answered.message)
             return "end"
-        self._context = reply.tokens.prompt + reply.tokens.completion
+        if reply.tokens.prompt:  # else the server does not say, and the estimate stands
+            self._context = reply.tokens.prompt + reply.tokens.completion
         # (3)
         if reply.text.strip():
             self.free_text.append(reply.text)
@@ -155,62 +159,74 @@ class Reasoner:
             asking=self.asking,
             served=self.served,
             conversation=self.conversation,
+            said=self._context,
             specs=self.specs,
             handles=self.handles,
             found=self.found,
             context=self.context,
             screening=self.screening,
-            tokens_max=min(self.asking.bounds.draft_tokens, max(self._room() + self.asking.bounds.draft_tokens, 64)),
         )
-        drafted = await drafting.draft(attempt, refused, self.drafted[-1].text if self.drafted else "")
+        drafted = await drafting.draft(attempt, refused, self.drafted[-1] if self.drafted else None)
         self.drafted.append(drafted)
         self.free_text += drafted.notes
-        self.ended, self.detail = drafted.ended, drafted.detail
-
-    @property
-    def last(self) -> Drafted | None:
-        """The newest draft. None: there is none."""
-        return self.drafted[-1] if self.drafted else None
 
     @property
     def has_spoken(self) -> bool:
         """Whether the model answered anything at all."""
         return any(call.outcome is CallOutcome.ANSWERED for call in self.asking.calls.values())
 
-    def record(self) -> Reasoning:
-        """What the dossier keeps."""
-        last = self.last
+    def record(self, shown: Drafted | None) -> Reasoning:
+        """What the dossier keeps. `shown`: the draft of which something may be shown; None: none was written."""
+        end = shown or Drafted(ended=self.ended or "unavailable", detail=self.detail)
         tokens = 0 if self.served is None else self.served.context_tokens
         return Reasoning(
-            ended=self.ended or "abstained",
-            detail=self.detail,
+            ended=end.ended,
+            detail=end.detail,
             prompts=PROMPTS.refs,
             model_calls=tuple(self.asking.calls.values()),
             tool_calls=tuple(self.acting.calls.values()),
             limits=self.asking.spent.limits(self.asking.bounds, tokens),
-            left_out=self.left_out,
+            left_out=(*self.left_out, *self.pictures.left_out),
+            proposed=tuple(draft.rule for draft in end.drafts),
             repairs=sum(one.repairs for one in self.drafted),
             free_text=tuple(self.free_text),
-            invalid=() if last is None else last.invalid,
-            agreement=None if last is None else last.agreement,
-            decisive=() if last is None else last.decisive,
+            invalid=tuple(dict.fromkeys(reason for one in self.drafted for reason in one.invalid)),
+            agreement=end.agreement,
+            decisive=end.decisive,
             images=self.pictures.shown,
         )
 
     async def _opening(self, view: Overview) -> Opened:
-        """Fits the overview between what never changes and what is kept free for the draft."""
+        """The first words, or how the server failed at them, within the time that the model's part may take."""
+        started = self.asking.clock.now()
+        try:
+            async with asyncio.timeout(self.asking.seconds_left):
+                served, told, left_out, tokens = await self._fitted(view)
+        except ModelError as error:
+            failure, message = error.failure, str(error)
+        except TimeoutError:
+            failure, message = "deadline", "the model server did not answer in time what it serves"
+        else:
+            ended = self.asking.clock.now()
+            return Opened(
+                served=served, told=told, left_out=left_out, tokens=tokens, started_at=started, ended_at=ended
+            )
+        return Opened(failure=failure, message=message, started_at=started, ended_at=self.asking.clock.now())
+
+    async def _fitted(self, view: Overview) -> tuple[Served, Told, tuple[str, ...], int]:
+        """The overview, fitted between what never changes and what is kept free for the draft."""
         model, bounds = self.asking.model, self.asking.bounds
         served = await model.served()
         bare = Conversation.begun(PROMPTS.system.text, self._first_words(Told(text="", tokens=0)))
-        request = self._request(bare, self.specs, bounds.reply_tokens)
-        base = await model.tokens(request)
-        free = served.context_tokens - base - bounds.reply_tokens - _DRAFT_PROMPT - min(bounds.draft_tokens, base)
+        base = await model.tokens(self._request(bare, bounds.reply_tokens))
+        reply = bounds.reply_tokens if self.specs else 0
+        free = served.context_tokens - base - reply - DRAFT_PROMPT - min(bounds.draft_tokens, base)
         if free < _LEAST_OVERVIEW:
             raise ModelError("too_long", f"a context of {served.context_tokens} tokens holds no overview of a chart")
         text = await view.told(self.handles, model.text_tokens, min(bounds.overview_tokens, free))
         named = self.handles.known
         told = Told(text=text.text, tokens=text.tokens, shown=text.shown, total=text.total, named=named)
-        return Opened(served=served, told=told, left_out=text.left_out, tokens=base + text.tokens)
+        return served, told, text.left_out, base + text.tokens
 
     def _first_words(self, told: Told) -> str:
         """The patient's part, then the question: one patient's charts share more than one question's."""
@@ -223,28 +239,39 @@ class Reasoner:
         reached = {
             "steps": number >= bounds.steps,
             "tool_calls": spent.tool_calls >= bounds.tool_calls,
-            "tokens": spent.tokens + 2 * turn + bounds.draft_tokens > bounds.tokens,
-            "seconds": self.asking.seconds_left <= 0,
-            "context": self._room() < bounds.reply_tokens,
+            "tokens": spent.tokens + 2 * turn + self._kept > bounds.tokens,
+            "seconds": self.asking.seconds_left <= self._seconds_of_draft,
+            "context": self._context + bounds.reply_tokens + self._kept > self._served_tokens,
         }
         for name in (name for name, is_reached in reached.items() if is_reached):
             spent.refuse(name)
         return not any(reached.values()) and self._invalid_turns < _INVALID_TURNS
 
-    def _room(self) -> int:
-        """Tokens that the conversation may still grow by, the draft kept free."""
+    @property
+    def _kept(self) -> int:
+        """Tokens kept free for the draft."""
+        return DRAFT_PROMPT + self.asking.bounds.draft_tokens
+
+    @property
+    def _seconds_of_draft(self) -> float:
+        return self.asking.bounds.seconds * _SHARE_OF_DRAFT
+
+    @property
+    def _served_tokens(self) -> int:
         assert self.served is not None
-        return self.served.context_tokens - self._context - _DRAFT_PROMPT - self.asking.bounds.draft_tokens
+        return self.served.context_tokens
 
-    def _ask_for(self, specs: tuple[ToolSpec, ...], tokens_max: int) -> ModelRequest:
-        return self._request(self.conversation, specs, tokens_max)
+    def _room(self) -> int:
+        """Tokens that the conversation may still grow by, the draft kept free: in the context, and in the run."""
+        in_run = self.asking.bounds.tokens - self.asking.spent.tokens
+        return min(self._served_tokens, in_run) - self._context - self._kept
 
-    def _request(self, conversation: Conversation, specs: tuple[ToolSpec, ...], tokens_max: int) -> ModelRequest:
+    def _request(self, conversation: Conversation, tokens_max: int) -> ModelRequest:
         bounds = self.asking.bounds
         return ModelRequest(
             messages=tuple(conversation.messages),
-            tools=specs,
-            tool_choice="auto" if specs else "none",
+            tools=self.specs,
+            tool_choice="auto" if self.specs else "none",
             sampling=Sampling(temperature=bounds.temperature, seed=bounds.seed, tokens_max=tokens_max),
             adapter=bounds.adapter,
         )
@@ -255,12 +282,19 @@ class Reasoner:
         names: list[str] = []
         for image in {image.id: image for image in wanted}.values():
             self.found[image.id] = image
-            name, picture = self.handles.name(image.id), self.pictures.show(image)
+            name, picture = self.handles.name(image.id), self._picture(image, len(shown))
             names.append(name if picture is not None else f"{name} (not shown)")
             shown += [] if picture is None else [picture]
         if names:
             self.conversation.shown(PROMPTS.images_for(names), shown)
             self._context += _IMAGE_GUESS * len(shown)
+
+    def _picture(self, image: ImageRef, beside: int) -> Picture | None:
+        """Its pixels. None: they cannot be shown, or the context would not hold them beside others."""
+        if self._room() < _IMAGE_GUESS * (beside + 1):
+            self.asking.spent.refuse("context")
+            return None
+        return self.pictures.show(image)
 
     def _end(self, ended: ReasoningEnd, detail: str) -> None:
         self.ended, self.detail = ended, detail

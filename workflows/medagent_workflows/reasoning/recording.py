@@ -61,13 +61,23 @@ class Used(Record):
 
 
 class Opened(Record):
-    """How the conversation began: who is asked, and what of the chart it was told."""
+    """How the conversation began: who is asked, and what of the chart it was told; or why it did not begin."""
 
-    served: Served
-    told: Told
+    served: Served | None = None
+    told: Told = Told(text="", tokens=0)
     left_out: tuple[str, ...] = ()
-    tokens: int
+    tokens: int = 0
     """Of the first request, tools included."""
+    failure: ModelFailure | None = None
+    message: str = ""
+    """What the failure says; ours."""
+    started_at: datetime
+    ended_at: datetime
+
+    @property
+    def seconds(self) -> float:
+        """How long it took when it was done."""
+        return (self.ended_at - self.started_at).total_seconds()
 
 
 def model_call(key: str, purpose: Literal["reason", "draft", "repair"], request: ModelRequest, served: Served,

@@ -9,6 +9,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from medagent.chart import Chart
 from medagent.clock import Clock
+from medagent.errors import ModelError
 from medagent.evidence import ImageRef
 from medagent.images import ImageSource
 from medagent.journal import Journal
@@ -78,12 +79,21 @@ def reasoner_of(
             bounds=bounds,
             spent=asking.spent,
             handles=handles,
-            count=models.model.text_tokens,
+            count=partial(_tokens, models.model),
         ),
         pictures=Pictures(context.images, partial(_listed, context), bounds, asking.spent),
         specs=PROMPTS.tool_specs(tools),
         handles=handles,
     )
+
+
+async def _tokens(model: Model, text: str) -> int:
+    """How many tokens a text takes. Where the server does not say, as many as it has bytes: no tokenizer takes more,
+    and what ails the server is found out by the next question to the model, whose failure is recorded."""
+    try:
+        return await model.text_tokens(text)
+    except ModelError:
+        return len(text.encode())
 
 
 def _listed(context: ToolContext) -> Iterator[ImageRef]:
