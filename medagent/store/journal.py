@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, RowMapping, func, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select
 
 from medagent.canonical import canonical_json, sha256_hex
 from medagent.clock import Clock, instant_text
@@ -168,19 +168,29 @@ def open_row(cipher: Cipher, row: Mapping[Any, Any]) -> bytes:
     return payload
 
 
+class Told(NamedTuple):
+    """What a row tells without its bytes."""
+
+    position: int
+    call_key: str
+    kind: str
+    sha256: str
+
+
 def journaled(connection: Connection, tenant: str, run: str) -> tuple[tuple[JournaledCall, ...], int]:
     """What the journal says of each call of a run, in the order of intent, and how many rows say it."""
-    query = select(journal).where(journal.c.tenant == tenant, journal.c.request_id == run)
-    rows = connection.execute(query.order_by(journal.c.position)).mappings().all()
+    columns = (journal.c[name] for name in Told._fields)
+    query = select(*columns).where(journal.c.tenant == tenant, journal.c.request_id == run)
+    rows = [Told(*row) for row in connection.execute(query.order_by(journal.c.position))]
     return calls_of(rows), len(rows)
 
 
-def calls_of(rows: Iterable[RowMapping]) -> tuple[JournaledCall, ...]:
+def calls_of(rows: Iterable[Told]) -> tuple[JournaledCall, ...]:
     """The calls that rows tell of, which come in the run's order."""
     requested: dict[str, str] = {}
     concluded: dict[str, str] = {}
     for row in rows:
-        (concluded if row["kind"] == Happening.RESULT else requested).setdefault(row["call_key"], row["sha256"])
+        (concluded if row.kind == Happening.RESULT else requested).setdefault(row.call_key, row.sha256)
     return tuple((key, sha256, concluded.get(key, "")) for key, sha256 in requested.items())
 
 

@@ -11,10 +11,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine
 
 from medagent.clock import Clock, instant_text
-from medagent.errors import SettingsError
 from medagent.log.checkpoint import Checkpoint, VerifierKey
 from medagent.log.verify import LogFinding, LogReport, Tampering
 from medagent.settings import Settings
@@ -26,9 +25,10 @@ from medagent.store.audit import (
     event_with_body,
     events_page,
 )
-from medagent.store.engine import alone, describe, open_engine, reading, writing
+from medagent.store.engine import open_engine, reading, writing
 from medagent.store.journal import SqlJournal
 from medagent.store.kept_checkpoint import KeptCheckpoint
+from medagent.store.key_records import recorded_keys, refuse_other_keys, register_keys
 from medagent.store.keys import Keys, open_keys
 from medagent.store.migrate import prepare
 from medagent.store.records import (
@@ -41,8 +41,6 @@ from medagent.store.records import (
     write_outcome,
     write_request,
 )
-from medagent.store.schema import ROW_SCHEMA
-from medagent.store.schema import keys as keys_table
 from medagent.store.sealer import Sealer, newest_note
 from medagent.store.verification import verify_rows
 
@@ -99,11 +97,11 @@ class Store:
         try:
             prepare(engine)  # (1)
             with reading(engine) as connection:
-                recorded = _recorded_keys(connection)
+                recorded = recorded_keys(connection)
             keys = open_keys(settings, may_generate=not recorded)  # (2)
-            _refuse_other_keys(engine, keys, recorded, settings)  # (3)
+            refuse_other_keys(engine, keys, recorded, settings)  # (3)
             if not any(tenant == settings.tenant for tenant, _, _ in recorded):
-                _register_keys(engine, keys, settings, clock)  # (4)
+                register_keys(engine, keys, settings, clock)  # (4)
         except BaseException:
             engine.dispose()
             raise
@@ -258,49 +256,3 @@ class Store:
 
     def _kept(self, tenant: str) -> KeptCheckpoint:
         return KeptCheckpoint(self._settings.checkpoint_folder, tenant)
-
-
-def _recorded_keys(connection: Connection) -> set[tuple[str, str, str]]:
-    rows = connection.execute(select(keys_table)).mappings().all()
-    return {(row["tenant"], row["purpose"], row["key_id"]) for row in rows}
-
-
-def _refuse_other_keys(engine: Engine, keys: Keys, recorded: set[tuple[str, str, str]], settings: Settings) -> None:
-    for tenant, purpose, key_id in sorted(recorded):
-        present = keys.ids(tenant).get(purpose)
-        if present != key_id:
-            source = f"MEDAGENT_{purpose.upper()}_KEY_FILE, now {_key_file(settings, purpose)}"
-            raise SettingsError(
-                f"The {purpose} key {present} is not the key {key_id} that {describe(engine)} was written under: "
-                f"restore that key ({source})"
-            )
-
-
-def _key_file(settings: Settings, purpose: str) -> str:
-    if purpose == "encryption" and settings.encryption_key is not None:
-        return "overruled by MEDAGENT_ENCRYPTION_KEY"
-    return str(settings.encryption_key_file if purpose == "encryption" else settings.signing_key_file)
-
-
-def _register_keys(engine: Engine, keys: Keys, settings: Settings, clock: Clock) -> None:
-    """Records which keys these are, unless another process was faster: on another machine, maybe with other keys."""
-    tenant = settings.tenant
-    with writing(engine) as connection:
-        alone(connection, "keys")
-        recorded = _recorded_keys(connection)
-        _refuse_other_keys(engine, keys, recorded, settings)
-        if any(tenant == one for one, _, _ in recorded):
-            return
-        at = instant_text(clock.now())
-        for purpose, key_id in keys.ids(tenant).items():
-            row = {"tenant": tenant, "schema_version": ROW_SCHEMA, "purpose": purpose, "key_id": key_id}
-            connection.execute(insert(keys_table), {**row, "created_at": at})
-            append_event(
-                connection,
-                keys.cipher,
-                tenant=tenant,
-                type="key_registered",
-                actor="medagent",
-                occurred_at=at,
-                body={"purpose": purpose, "key_id": key_id},
-            )

@@ -18,7 +18,7 @@ from medagent.log.tree import Frontier
 from medagent.log.verify import LogEntry, LogFinding, LogReport, Tampering, verify_entries
 from medagent.store.audit import header_of, open_body
 from medagent.store.cipher import Cipher
-from medagent.store.journal import calls_of, open_row
+from medagent.store.journal_verification import NO_JOURNAL, journal_findings
 from medagent.store.physical import file_findings, row_name, storage_findings, unindexed
 from medagent.store.records import open_sealed
 from medagent.store.schema import (
@@ -27,7 +27,6 @@ from medagent.store.schema import (
     checkpoints,
     dossiers,
     evidence_bytes,
-    journal,
     keys,
     log_entries,
     metadata,
@@ -62,7 +61,7 @@ class _Recorded:
             for one in _list(body["recommendations"]):
                 assert isinstance(one, dict)
                 self.rows["recommendations"][f"{header.dossier}/{one['id']}"] = one
-            self.journals[str(header.request)] = _mapping(body.get("journal", _NO_JOURNAL))
+            self.journals[str(header.request)] = _mapping(body.get("journal", NO_JOURNAL))
             self.evidence.update({str(sha256): header.id for sha256 in _list(body["evidence"])})
         elif header.type == "key_registered":
             name = f"{body['purpose']}/{body['key_id']}"
@@ -89,7 +88,7 @@ def verify_rows(connection: Connection, cipher: Cipher, tenant: str, key: Verifi
     findings += queue_findings  # (3)
     findings += _record_findings(connection, cipher, tenant, recorded)  # (4)
     findings += _evidence_findings(connection, cipher, tenant, recorded)
-    findings += _journal_findings(connection, cipher, tenant, recorded)
+    findings += journal_findings(connection, cipher, tenant, recorded.journals)
     findings += _version_findings(connection, tenant)  # (5)
     return replace(report, findings=tuple(findings), unsealed=waiting)
 
@@ -221,32 +220,6 @@ def _evidence_findings(
         yield LogFinding(Tampering.MISSING, "evidence_bytes", name, detail)
 
 
-def _journal_findings(connection: Connection, cipher: Cipher, tenant: str, recorded: _Recorded) -> Iterator[LogFinding]:
-    """Each row against its own columns; the rows of a run against their numbering, and once it ended its event."""
-    runs: dict[str, list[RowMapping]] = {run: [] for run in recorded.journals}
-    for row in _rows(connection, journal, tenant):
-        try:
-            open_row(cipher, row)
-        except IntegrityError as error:
-            name = row_name(row, journal)
-            yield LogFinding(Tampering.EDITED, "journal", name, str(error).removeprefix(f"journal {name}: "))
-        runs.setdefault(row["request_id"], []).append(row)
-    for run, rows in runs.items():
-        rows.sort(key=lambda row: int(row["position"]))
-        said = recorded.journals.get(run)
-        expected = len(rows) if said is None else int(str(said["rows"]))
-        positions = {row["position"] for row in rows}
-        for position in sorted(set(range(max(expected, len(rows)))) - positions):
-            detail = "the journal of its run goes on after it, or did when the run ended"
-            yield LogFinding(Tampering.MISSING, "journal", f"{run}/{position}", detail)
-        if said is not None:
-            for position in sorted(positions - set(range(expected))):
-                detail = "the run had ended before it"
-                yield LogFinding(Tampering.INSERTED, "journal", f"{run}/{position}", detail)
-            if [list(call) for call in calls_of(rows)] != said["calls"] and len(positions) == expected:
-                yield LogFinding(Tampering.EDITED, "journal", run, "its calls are not those that were audited")
-
-
 def _version_findings(connection: Connection, tenant: str) -> Iterator[LogFinding]:
     for table in metadata.sorted_tables:
         other = select(table).where(table.c.tenant == tenant, table.c.schema_version != ROW_SCHEMA)
@@ -265,9 +238,6 @@ def _mapping(value: object) -> Mapping[str, object]:
     assert isinstance(value, dict)  # as above
     return value
 
-
-_NO_JOURNAL: Mapping[str, object] = {"calls": [], "rows": 0}
-"""What an outcome says that was recorded before there were journals."""
 
 _RECORDS: tuple[tuple[Table, Callable[[RowMapping], str]], ...] = (
     (keys, lambda row: f"{row['purpose']}/{row['key_id']}"),

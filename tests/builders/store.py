@@ -86,7 +86,7 @@ def request(store: Store, number: int = 1) -> None:
 def calls(store: Store, number: int = 1) -> None:
     """Journals the calls of request number `number`: one with a result, and one that was tried twice in vain."""
     journal, run = store.journal(TENANT), f"request-{number}"
-    journal.intend(run, "model/1", b'{"question":%d}' % number)
+    journal.intend(run, "model/1", b'{"question":%d,"patient":"%s"}' % (number, PATIENT.encode()))
     journal.conclude(run, "model/1", b'{"answer":%d}' % number)
     journal.intend(run, "tool/1/0", b"{}")
     journal.intend(run, "tool/1/0", b"{}")

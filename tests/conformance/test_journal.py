@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every journal does: nothing is asked twice, nothing that came back is lost or exchanged."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 from builders.store import TENANT, Records, outcome, request
@@ -11,6 +18,7 @@ from medagent.errors import JournalError
 from medagent.store import Store
 
 RUN = "request-1"
+PROCESSES = 4
 
 
 @pytest.fixture
@@ -115,9 +123,44 @@ def test_once_a_run_has_ended_its_journal_is_only_read(store: Store) -> None:
     assert journal.entries(RUN) == before
 
 
-def test_what_was_journaled_is_there_for_the_next_process(store: Store, records: Records) -> None:
+def _intend(records: Records, process: int) -> None:
+    with records.open() as store:
+        journal = store.journal(TENANT)
+        journal.intend(RUN, "model/1", b"question")
+        journal.intend(RUN, f"tool/1/{process}", b"arguments")
+        journal.conclude(RUN, "model/1", b"answer")
+
+
+def test_processes_that_walk_the_same_run_journal_each_call_once(store: Store, records: Records) -> None:
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_intend, [records] * PROCESSES, range(PROCESSES)))
+    first, *others = store.journal(TENANT).entries(RUN)
+    assert (first.key, first.attempts, first.result) == ("model/1", PROCESSES, b"answer")
+    assert sorted((entry.key, entry.attempts) for entry in others) == [(f"tool/1/{n}", 1) for n in range(PROCESSES)]
+    store.record_outcome(outcome())
+    store.seal()
+    assert store.verify(TENANT).ok
+
+
+_DIES_AT_ONCE = """
+import os, signal, sys
+from pathlib import Path
+from builders.store import TENANT, Records
+with Records(Path(sys.argv[1]), sys.argv[2] or None).open() as store:
     journal = store.journal(TENANT)
-    journal.intend(RUN, "model/1", b"question")
-    journal.conclude(RUN, "model/1", b"answer")
-    with records.open() as reopened:
-        assert reopened.journal(TENANT).entries(RUN) == journal.entries(RUN)
+    journal.intend("request-1", "model/1", b"question")
+    journal.conclude("request-1", "model/1", b"answer")
+    journal.intend("request-1", "model/2", b"question")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_was_journaled_outlives_the_process(store: Store, records: Records) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    command = [sys.executable, "-c", _DIES_AT_ONCE, str(records.home), records.url or ""]
+    done = subprocess.run(command, env=environment, check=False)  # noqa: S603 - our own code
+    assert done.returncode == -signal.SIGKILL
+    assert [(entry.key, entry.result) for entry in store.journal(TENANT).entries(RUN)] == [
+        ("model/1", b"answer"),
+        ("model/2", None),
+    ]
