@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every tool: scopes, bounds of arguments, one patient, evidence that can be read again, marked words."""
+"""What holds for every tool: scopes, bounds of arguments, one patient, evidence to be read again, marked words."""
 
 import re
 from collections.abc import Iterator, Mapping
