@@ -58,6 +58,8 @@ from medagent.value_sets import value_set_named
 
 __all__ = [
     "GATE",
+    "LEAD_OF_READING",
+    "LEAD_OF_THOUGHT",
     "LONGEST_CHART_TEXT",
     "OUTCOME",
     "WHY",
@@ -71,6 +73,9 @@ __all__ = [
 
 Author = Literal["engine", "model"]
 """Who chose what is said: the engine by a rule, or a model by itself."""
+
+LEAD_OF_THOUGHT = "A model's thought, to consider: "
+LEAD_OF_READING = "A model's reading of an image, not confirmed "
 
 _TRUTHS = {Truth.MET: "met", Truth.NOT_MET: "not met", Truth.UNKNOWN: "undecided"}
 _PARTS = {
@@ -151,7 +156,7 @@ def _words(proposition: AnyProposition, evidence: EvidenceSet) -> str:
         case Proposal():
             return _proposal(proposition, evidence)
         case Hypothesis():
-            return f"A model's thought, to consider: {chart_text(proposition.text, LONGEST_MODEL_TEXT)}"
+            return f"{LEAD_OF_THOUGHT}{chart_text(proposition.text, LONGEST_MODEL_TEXT)}"
         case ImageReading():
             return _image_reading(proposition)
 
@@ -273,4 +278,4 @@ def _proposal(proposition: Proposal, evidence: EvidenceSet) -> str:
 
 def _image_reading(proposition: ImageReading) -> str:
     finding = chart_text(proposition.finding, LONGEST_MODEL_TEXT)
-    return f"A model's reading of an image, not confirmed ({proposition.confidence} confidence): {finding}"
+    return f"{LEAD_OF_READING}({proposition.confidence} confidence): {finding}"

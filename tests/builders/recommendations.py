@@ -1,11 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds verified recommendations as the verifier would make them, for tests of what comes after verification."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from medagent.kleene import Truth
 from medagent.propositions import Criterion, Leaf
-from medagent.records import Citation, Claim, Recommendation, RuleRef, RuleResult
+from medagent.records import (
+    CallOutcome,
+    Citation,
+    Claim,
+    Limit,
+    ModelCall,
+    Reasoning,
+    ReasoningEnd,
+    Recommendation,
+    RuleRef,
+    RuleResult,
+    ToolCall,
+)
 from medagent.rules import Rule, Strength
 from medagent.value_sets import ValueSet
 from medagent_tools.guidelines.pack import Pack
@@ -95,3 +108,54 @@ def recommendation(name: str, **changes: Any) -> Recommendation:
 def result(name: str, outcome: str = "met", reason: str = "") -> RuleResult:
     """What the engine found for a rule."""
     return RuleResult.model_validate({"rule": name, "outcome": outcome, "reason": reason})
+
+
+def reasoning(ended: ReasoningEnd = "drafted", **changes: Any) -> Reasoning:
+    """The model's part of a run: one call of the model, one of a tool, and bounds that were not reached."""
+    moment = datetime(2026, 6, 30, 12, tzinfo=UTC)
+    call = ModelCall(
+        key="model/0",
+        purpose="draft",
+        outcome=CallOutcome.ANSWERED,
+        recorded_sha256="0" * 64,
+        model="a-model",
+        temperature="0",
+        top_p="1",
+        seed=1,
+        tokens_max=500,
+        prompt_tokens=4_000,
+        completion_tokens=321,
+        started_at=moment,
+        ended_at=moment,
+    )
+    tool = ToolCall(
+        key="tool/0/0",
+        tool="labs",
+        outcome="answered",
+        request_sha256="1" * 64,
+        result_sha256="2" * 64,
+        started_at=moment,
+        ended_at=moment,
+    )
+    fields: dict[str, Any] = {
+        "ended": ended,
+        "model_calls": (call,),
+        "tool_calls": (tool,),
+        "limits": (Limit(name="steps", most=12, used=3, reached=False),),
+    }
+    return Reasoning(**{**fields, **changes})
+
+
+def noted_by_model(*claims: Claim) -> Recommendation:
+    """What a model noted, as the verifier makes it."""
+    return recommendation(
+        "noted",
+        title="For review: noted by the model",
+        author="model",
+        stance="noted",
+        category="noted",
+        strength=None,
+        rule=None,
+        action="none",
+        **({"claims": claims} if claims else {}),
+    )

@@ -6,15 +6,28 @@ import json
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders.citation_checker import complaints, containers
+from builders.drafts import noted
+from builders.recommendations import reasoning
 from builders.runs import Runner, instant_of, runner
 from rich.console import Console
 
 from medagent.canonical import parse_json
-from medagent.records import Dossier
+from medagent.records import (
+    Agreement,
+    Considerations,
+    DecisiveToken,
+    Dossier,
+    Limit,
+    ModelRef,
+    OutcomeKind,
+    ReasoningEnd,
+)
 from medagent.sentences import forbidden_wording
+from medagent.verifier import consider
 from medagent_workflows.recommending import Recorded
 from medagent_workflows.rendering.document import document_json
 from medagent_workflows.rendering.terminal import write_dossier
@@ -111,3 +124,134 @@ def test_no_sentence_commands_or_claims_too_much(name: str, runs: dict[str, Reco
         for text in (one.title, *one.warnings, *(claim.text for claim in one.claims))
     ]
     assert [text for text in (*said, *dossier.banners) if forbidden_wording(text)] == []
+
+
+MODEL = ModelRef(name="a-maker/a-model", revision="290cda5eeccbee130f987c4ad74a59ae6f196408", adapter="site-7")
+
+
+def with_model(dossier: Dossier, *, ended: ReasoningEnd = "drafted", **changes: Any) -> Dossier:
+    """The run as if a model had taken part in it."""
+    mode = dossier.mode.model_copy(update={"model": MODEL})
+    return dossier.model_copy(update={"mode": mode, "reasoning": reasoning(ended, **changes)})
+
+
+def with_notes(dossier: Dossier, **changes: Any) -> Dossier:
+    """The run as if a model had noted something in it, of another chart."""
+    said = noted()
+    card = consider(said.considerations, said.evidence).recommendation
+    assert card is not None
+    return with_model(dossier, **changes).model_copy(
+        update={
+            "recommendations": (*dossier.recommendations, card),
+            "evidence": (*dossier.evidence, *said.evidence.items.values()),
+            "considerations": (said.considerations,),
+        }
+    )
+
+
+def flat(text: str) -> str:
+    """Without borders and line breaks."""
+    return " ".join("".join(" " if sign in "│║╔╗╚╝═─╭╮╰╯" else sign for sign in text).split())
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_what_a_model_noted_stands_apart_and_last(width: int, runs: dict[str, Recorded]) -> None:
+    text = flat(text_of(with_notes(runs["diabetes-kidney"].dossier), width))
+    lead = "Noted by the model a-maker/a-model 290cda5eeccb with adapter site-7, for review; not a guideline's"
+    order = [
+        "beside them what the model noted", "Also: ", lead, "LOINC 718-7 (“Hemoglobin in Blood”): 10.1 g/dL",
+        "The model's own thoughts, to consider", "“The anaemia may follow from the kidney disease.”",
+        "The model's own reading of images, not confirmed", "“a rounded opacity”", "held back",
+    ]  # fmt: skip
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+
+
+def test_where_only_the_model_noted_something_no_rule_is_said_to_have_offered_it(runs: dict[str, Recorded]) -> None:
+    text = flat(text_of(with_notes(runs["healthy"].dossier.model_copy(update={"outcome": OutcomeKind.OFFERED}))))
+    assert "only what the model noted; no rule of the pack put anything forward" in text
+
+
+def test_what_a_model_noted_neither_commands_nor_claims_to_be_safe(runs: dict[str, Recorded]) -> None:
+    """clinical: 18"""
+    text = flat(text_of(with_notes(runs["healthy"].dossier)))
+    card = text[text.index("Noted by") : text.index("rules ")]
+    assert forbidden_wording(card) is None
+
+
+ENDS: dict[ReasoningEnd, str] = {
+    "abstained": "The model had nothing to add",
+    "disagreed": "The model's samples did not agree",
+    "unavailable": "The model did not take part: its server gave no answer",
+    "deadline": "The model did not take part: time ran out",
+    "too_long": "The model did not take part: the chart is more than it can take in",
+    "refused": "The model did not take part: its server refused the request",
+    "invalid_output": "The model did not take part: what it wrote could not be used",
+}
+
+
+@pytest.mark.parametrize(("ended", "said"), ENDS.items(), ids=ENDS.keys())
+def test_where_nothing_is_the_models_it_is_said_why(ended: ReasoningEnd, said: str, runs: dict[str, Recorded]) -> None:
+    text = flat(text_of(with_model(runs["diabetes-kidney"].dossier, ended=ended)))
+    assert said in text
+    assert "what follows is the guideline engine's alone" in text
+
+
+def test_where_nothing_of_a_draft_stands_it_is_said(runs: dict[str, Recorded]) -> None:
+    nothing = {"considerations": (Considerations(propositions=noted().considerations.propositions),)}
+    text = flat(text_of(with_model(runs["diabetes-kidney"].dossier).model_copy(update=nothing)))
+    assert "Nothing that the model drafted passed every check of its sources" in text
+
+
+def test_where_no_model_is_configured_nothing_is_said_of_one(runs: dict[str, Recorded]) -> None:
+    text = flat(text_of(runs["diabetes-kidney"].dossier))
+    assert "no model configured" in text
+    assert "The model" not in text
+
+
+def test_bounds_that_were_reached_and_what_was_left_out_are_told(runs: dict[str, Recorded]) -> None:
+    limits = (
+        Limit(name="tool_calls", most=24, used=24, reached=True),
+        Limit(name="steps", most=12, used=5, reached=False),
+    )
+    left_out = tuple(f"{number} older notes" for number in range(1, 8))
+    text = flat(text_of(with_notes(runs["diabetes-kidney"].dossier, limits=limits, left_out=left_out, repairs=1)))
+    assert "1 model call · 1 tool call · 4,321 tokens · 1 draft sent back" in text
+    assert "reached: 24 of 24 tool calls" in text
+    assert "of 12 steps" not in text
+    assert "5 older notes and 2 more, see --format json" in text
+
+
+def test_a_servers_name_for_its_model_is_no_markup(runs: dict[str, Recorded]) -> None:
+    dossier = runs["healthy"].dossier
+    mode = dossier.mode.model_copy(update={"model": ModelRef(name="[red]a\x1b[31m", revision=None)})
+    text = text_of(dossier.model_copy(update={"mode": mode, "reasoning": reasoning()}))
+    assert "the model [red]a\N{REPLACEMENT CHARACTER}[31m (revision unknown)" in flat(text)
+
+
+def test_json_tells_of_the_models_part_by_hashes_and_not_what_it_wrote(runs: dict[str, Recorded]) -> None:
+    recorded = runs["diabetes-kidney"]
+    dossier = with_notes(
+        recorded.dossier,
+        free_text=("Something that it thought aloud.",),
+        decisive=(DecisiveToken(pointer="/0", logprob="-0.25"),),
+        agreement=Agreement(samples=3, needed=2, agreed={"claim-1": 3}),
+    )
+    document = json.loads(document_json(dossier, recorded.stored))
+    card = document["recommendations"][-1]
+    assert (card["author"], card["rule"], card["strength"], card["stance"]) == ("model", None, None, "noted")
+    assert document["mode"]["model"] == {"name": MODEL.name, "revision": MODEL.revision, "adapter": "site-7"}
+    told = document["reasoning"]
+    assert told["model_calls"][0]["recorded_sha256"] == "0" * 64
+    assert told["tool_calls"][0]["started_at"] == "2026-06-30T12:00:00Z"
+    assert told["limits"] == [{"name": "steps", "most": 12, "used": 3, "reached": False}]
+    assert told["agreement"] == {"samples": 3, "needed": 2}
+    for secret in ("thought aloud", "-0.25", 'claim-1"'):
+        assert secret not in json.dumps(document)
+
+
+def test_json_of_the_engine_alone_has_no_part_of_a_model(runs: dict[str, Recorded]) -> None:
+    recorded = runs["diabetes-kidney"]
+    document = json.loads(document_json(recorded.dossier, recorded.stored))
+    assert document["reasoning"] is None
+    assert {one["author"] for one in document["recommendations"]} == {"engine"}

@@ -2,14 +2,19 @@
 """What is shown of verified recommendations, and in which order."""
 
 import pytest
-from builders.recommendations import pack_of, recommendation, result, rule, value_set
+from builders.recommendations import noted_by_model, pack_of, recommendation, result, rule, value_set
 
 from medagent.records import Recommendation
 from medagent_workflows.presentation import Presentation, present
 
 
+def name_of(one: Recommendation) -> str:
+    """Of its rule; of what a model noted, whose it is."""
+    return one.rule.id if one.rule is not None else one.author
+
+
 def shown(presentation: Presentation) -> list[str]:
-    return [one.rule.id for one in presentation.recommendations]
+    return [name_of(one) for one in presentation.recommendations]
 
 
 def reasons(presentation: Presentation) -> dict[str, str]:
@@ -17,7 +22,7 @@ def reasons(presentation: Presentation) -> dict[str, str]:
 
 
 def presented(*recommendations: Recommendation, old: bool = False) -> Presentation:
-    names = [one.rule.id for one in recommendations]
+    names = [name_of(one) for one in recommendations if one.rule is not None]
     pack = pack_of(*(rule(name) for name in names))
     return present(recommendations, [result(name) for name in names], pack, old=old)
 
@@ -121,7 +126,7 @@ def test_rules_that_agree_on_an_action_are_merged_and_all_are_cited() -> None:
         recommendation("ada", action="start-statin"), recommendation("acc", action="start-statin", urgency="warning")
     )
     (merged,) = presentation.recommendations
-    assert merged.rule.id == "acc"
+    assert name_of(merged) == "acc"
     assert [one.id for one in merged.also] == ["ada"]
     assert {claim.id for claim in merged.claims} == {"claim-ada", "claim-acc"}
 
@@ -133,7 +138,7 @@ def test_undecided_rules_are_grouped_by_what_would_decide_them() -> None:
         recommendation("two", stance="obtain", undecided="reading-creatinine"),
         recommendation("three", stance="obtain", undecided="reading-pack-years"),
     )
-    assert [[one.rule.id, *(rule.id for rule in one.also)] for one in presentation.recommendations] == [
+    assert [[name_of(one), *(rule.id for rule in one.also)] for one in presentation.recommendations] == [
         ["one", "two"],
         ["three"],
     ]
@@ -145,7 +150,7 @@ def test_undecided_rules_with_one_action_are_one_card() -> None:
         recommendation("systolic", stance="obtain", undecided="reading-systolic", action="review-pressure"),
         recommendation("diastolic", stance="obtain", undecided="reading-diastolic", action="review-pressure"),
     )
-    assert sorted([one.rule.id, *(rule.id for rule in one.also)] for one in presentation.recommendations) == [
+    assert sorted([name_of(one), *(rule.id for rule in one.also)] for one in presentation.recommendations) == [
         ["diastolic", "systolic"]
     ]
 
@@ -157,7 +162,7 @@ def test_what_is_undecided_joins_what_is_met_for_the_same_action_and_keeps_the_h
         recommendation("below-45", action="review-drug", category="treatment_gap"),
     )
     (card,) = presentation.recommendations
-    assert (card.rule.id, card.stance, card.category) == ("below-45", "option", "harm")
+    assert (name_of(card), card.stance, card.category) == ("below-45", "option", "harm")
     assert [one.id for one in card.also] == ["below-30"]
 
 
@@ -168,7 +173,7 @@ def test_what_is_undecided_for_several_actions_stays_a_card_of_its_own() -> None
         recommendation("other", stance="obtain", undecided="reading-1", action="review-other"),
         recommendation("met", action="review-drug"),
     )
-    assert sorted(sorted([one.rule.id, *(rule.id for rule in one.also)]) for one in presentation.recommendations) == [
+    assert sorted(sorted([name_of(one), *(rule.id for rule in one.also)]) for one in presentation.recommendations) == [
         ["drug", "other"],
         ["met"],
     ]
@@ -235,7 +240,7 @@ def test_equal_positions_that_oppose_each_other_become_one_card_that_proposes_ne
     )
     (card,) = presentation.recommendations
     assert card.stance == "conflict"
-    assert {card.rule.id, *(one.id for one in card.also)} == {"start", "stop"}
+    assert {name_of(card), *(one.id for one in card.also)} == {"start", "stop"}
     assert "neither is proposed" in card.warnings[0]
     assert {claim.kind for claim in card.claims} == {"criterion"}
 
@@ -264,3 +269,36 @@ def test_the_order_of_what_comes_in_decides_nothing() -> None:
         recommendation("d", stance="obtain", undecided="reading-1"),
     ]
     assert presented(*recommendations) == presented(*reversed(recommendations))
+
+
+def test_what_a_model_noted_comes_last() -> None:
+    presentation = presented(noted_by_model(), recommendation("screening", category="prevention"), recommendation("a"))
+    assert shown(presentation) == ["a", "screening", "model"]
+
+
+def test_what_a_model_noted_takes_no_place_of_a_guidelines_card() -> None:
+    """clinical: 16"""
+    guidelines = [recommendation(name) for name in ("a", "b", "c", "d", "e")]
+    presentation = presented(*guidelines, noted_by_model())
+    assert shown(presentation) == ["a", "b", "c", "d", "e", "model"]
+    assert presentation.suppressed == ()
+
+
+def test_what_a_model_noted_merges_with_nothing() -> None:
+    presentation = presented(recommendation("a", action="none"), noted_by_model())
+    assert shown(presentation) == ["a", "model"]
+    assert presentation.recommendations[-1] == noted_by_model()
+
+
+def test_what_a_model_noted_stands_in_an_old_chart_as_well() -> None:
+    """clinical: 4"""
+    assert shown(presented(noted_by_model(), old=True)) == ["model"]
+
+
+def test_of_two_notes_of_a_model_the_second_is_held_back() -> None:
+    second = noted_by_model().model_copy(update={"id": "recommendation-second"})
+    presentation = presented(noted_by_model(), second)
+    assert shown(presentation) == ["model"]
+    assert [(one.rule, one.reason, one.recommendation) for one in presentation.suppressed] == [
+        ("model", "limit", second)
+    ]

@@ -12,7 +12,7 @@ from medagent.canonical import public_json, sha256_hex
 from medagent.evidence import Calculation, Evidence, Fact, ImageRef, Passage, Reading
 from medagent.intervals import Interval
 from medagent.propositions import Criterion, Proposal, leaves
-from medagent.records import Citation, Claim, Dossier, JsonObject, Recommendation, RuleRef, Suppressed
+from medagent.records import Citation, Claim, Dossier, JsonObject, Reasoning, Recommendation, RuleRef, Suppressed
 from medagent_workflows.rendering.wording import suppressed_because
 
 
@@ -42,6 +42,7 @@ def document(dossier: Dossier, stored: bytes) -> JsonObject:
         "suppressed": [_suppressed(one) for one in dossier.suppressed],
         "recommendations": [_recommendation(one) for one in shown],
         "evidence": [_evidence(one) for one in _cited(dossier, (*shown, *held_back))],
+        "reasoning": _reasoning(dossier.reasoning),
         "missing": [one.model_dump() for one in dossier.missing],
         "skipped": [one.model_dump() for one in dossier.skipped],
         "findings": [_dump(one) for one in dossier.findings],
@@ -89,6 +90,19 @@ def _recommendation(one: Recommendation) -> JsonObject:
         "warnings": list(one.warnings),
         "claims": [_claim(claim) for claim in one.claims],
     }
+
+
+def _reasoning(reasoning: Reasoning | None) -> JsonObject | None:
+    """The model's part without what it wrote outside of the slots, and without anything that reads as a probability
+    (clinical: 18): both stand in the dossier, for reviewers."""
+    if reasoning is None:
+        return None
+    shown = _dump(reasoning, exclude={"free_text", "decisive", "agreement"})
+    if reasoning.agreement is not None:
+        shown["agreement"] = reasoning.agreement.model_dump(exclude={"agreed"})
+    for call in (*shown["model_calls"], *shown["tool_calls"]):
+        call.update({name: _time(call[name]) for name in ("started_at", "ended_at")})
+    return shown
 
 
 def _rule(rule: RuleRef) -> JsonObject:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run for people at a terminal. Chart text is never interpreted: no markup, no control characters."""
 
-import re
 from collections.abc import Iterator
 
 from rich.console import Console, Group, RenderableType
@@ -10,17 +9,26 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from medagent.evidence import Calculation, Evidence, Fact
-from medagent.propositions import Calculated, Threshold, Timing
+from medagent.evidence import Evidence, Fact
+from medagent.propositions import Timing
 from medagent.records import Claim, Dossier, Finding, OutcomeKind, Recommendation
-from medagent_workflows.rendering.wording import outcome_sentence, suppressed_because
+from medagent_workflows.rendering.noted import model_rows, noted_card
+from medagent_workflows.rendering.pieces import indented, plain, statement, telling
+from medagent_workflows.rendering.wording import model_name, model_sentence, outcome_sentence, suppressed_because
 
-_STYLES = {"harm": "bold red", "missing_data": "bold yellow", "treatment_gap": "bold cyan", "prevention": "bold green"}
+_STYLES = {
+    "harm": "bold red",
+    "missing_data": "bold yellow",
+    "treatment_gap": "bold cyan",
+    "prevention": "bold green",
+    "noted": "bold magenta",
+}
 _LABELS = {
     "harm": "safety",
     "missing_data": "missing data",
     "treatment_gap": "treatment",
     "prevention": "prevention",
+    "noted": "noted",
 }
 _STANCES = {
     "considered": "considered, not proposed",
@@ -32,12 +40,16 @@ def write_dossier(console: Console, dossier: Dossier) -> None:
     """Writes one run: what leads, what is put forward with its sources, what was held back, what is missing."""
     evidence = {one.id: one for one in dossier.evidence}
     console.print(_head(dossier))
-    cards = [one for one in dossier.recommendations if one.display == "card"]
+    of_engine = [one for one in dossier.recommendations if one.author == "engine"]
+    cards = [one for one in of_engine if one.display == "card"]
     for number, recommendation in enumerate(cards, start=1):
         console.print(_card(number, recommendation, evidence))
-    lines = [one for one in dossier.recommendations if one.display == "line"]
+    lines = [one for one in of_engine if one.display == "line"]
     if lines:
         console.print(_one_line(lines, evidence))
+    for recommendation in dossier.recommendations:
+        if recommendation.author == "model":
+            console.print(noted_card(recommendation, dossier, evidence))
     console.print(_rest(dossier))
 
 
@@ -54,22 +66,32 @@ def headline(recommendation: Recommendation) -> Text:
 
 def mode_line(dossier: Dossier) -> str:
     """Version, stage and model: stands in every output (clinical: 14)."""
+    return f"{_version(dossier)} · {_made_by(dossier)}"
+
+
+def _version(dossier: Dossier) -> str:
+    return f"MedAgent {dossier.software.version} · stage {dossier.mode.stage}"
+
+
+def _made_by(dossier: Dossier) -> str:
     model = "guideline engine alone, no model configured"
     if dossier.mode.model is not None:
-        model = f"model {dossier.mode.model.name} ({dossier.mode.model.revision or 'revision unknown'})"
-    images = "" if dossier.mode.images else ", no image analysis"
-    return f"MedAgent {dossier.software.version} · stage {dossier.mode.stage} · {model}{images}"
+        model = f"guideline engine and {model_name(dossier.mode.model)}"
+    return model if dossier.mode.images else f"{model}, no image analysis"
 
 
 def _head(dossier: Dossier) -> RenderableType:
     head = Text()
-    head.append(_plain(dossier.request.patient), style="bold")
+    head.append(plain(dossier.request.patient), style="bold")
     head.append(f"   as of {dossier.request.as_of:%Y-%m-%d %H:%M} UTC\n")
     style = "bold green" if dossier.outcome is OutcomeKind.OFFERED else "bold yellow"
     head.append(outcome_sentence(dossier), style=style)
+    head.append(f"\n{_made_by(dossier)}", style="dim")  # here, since a border is cut where the terminal is narrow
     for banner in dossier.banners:
         head.append(f"\n▲ {banner}", style="yellow")
-    return Panel(head, title=mode_line(dossier), title_align="left", border_style="dim")
+    if (part := model_sentence(dossier)) is not None:
+        head.append(f"\n▲ {part}", style="yellow")
+    return Panel(head, title=_version(dossier), title_align="left", border_style="dim")
 
 
 def _card(number: int, one: Recommendation, evidence: dict[str, Evidence]) -> RenderableType:
@@ -80,55 +102,15 @@ def _card(number: int, one: Recommendation, evidence: dict[str, Evidence]) -> Re
     by_kind: dict[str, list[Claim]] = {"proposal": [], "criterion": [], "summary": []}
     for claim in one.claims:
         by_kind.setdefault(claim.kind if claim.kind in by_kind else "patient", []).append(claim)
-    body += [_indented(Text(f"→ {claim.text}")) for claim in by_kind["proposal"]]
-    body += [_indented(Text(f"! {warning}", style="yellow")) for warning in one.warnings]
-    body += [_statement(claim, evidence) for claim in _telling(by_kind.get("patient", []))]
-    body.append(_indented(Text(" · ".join(dict.fromkeys(claim.text for claim in by_kind["criterion"])), style="dim")))
-    body += [_indented(Text(text, style="dim")) for text in _guidelines(one, by_kind["summary"])]
+    body += [indented(Text(f"→ {claim.text}")) for claim in by_kind["proposal"]]
+    body += [indented(Text(f"! {warning}", style="yellow")) for warning in one.warnings]
+    body += [statement(claim, evidence) for claim in telling(by_kind.get("patient", []))]
+    body.append(indented(Text(" · ".join(dict.fromkeys(claim.text for claim in by_kind["criterion"])), style="dim")))
+    body += [indented(Text(text, style="dim")) for text in _guidelines(one, by_kind["summary"])]
     return Padding(Group(*body), (1, 0, 0, 1))
 
 
-def _telling(claims: list[Claim]) -> list[Claim]:
-    """Without results that a comparison of the same claim's list repeats; JSON has them all."""
-    compared = {claim.proposition.of for claim in claims if isinstance(claim.proposition, Threshold)}
-    return [
-        claim
-        for claim in claims
-        if not (isinstance(claim.proposition, Calculated) and claim.proposition.calculation in compared)
-    ]
-
-
-def _statement(claim: Claim, evidence: dict[str, Evidence]) -> RenderableType:
-    mark = {"verified": "•", "summary": "§", "consider": "?", "model_reading": "?"}[claim.standing]
-    text = Text(f"{mark} {claim.text}", style="dim" if claim.kind == "absence" else "")
-    sources = dict.fromkeys(name for citation in claim.citations for name in _resources(citation.evidence, evidence))
-    if sources:
-        text.append(f"  {', '.join(sources)}", style="dim")
-    return _indented(text)
-
-
-def _resources(evidence_id: str, evidence: dict[str, Evidence]) -> Iterator[str]:
-    """The resources behind a citation, random ids shortened; hashes and pointers stand in the JSON."""
-    one = evidence.get(evidence_id)
-    if isinstance(one, Calculation):
-        for name in one.inputs.values():
-            yield from _resources(name, evidence)
-    elif isinstance(one, Fact) and one.resource_type != "Patient":
-        kind, _, name = one.source.uri.rpartition("/")
-        yield _plain(f"{kind.rpartition('/')[2]}/{name[:8] + '…' if _RANDOM.fullmatch(name) else name}")
-
-
-def _indented(text: Text) -> RenderableType:
-    return Padding(text, (0, 0, 0, 3))
-
-
 _DAY = len("2024-03-02")
-_RANDOM = re.compile(r"[0-9a-fA-F-]{32,36}")  # a UUID tells a reader nothing
-
-
-def _plain(text: str) -> str:
-    """Ids and file names of a stranger, without anything that a terminal would act on."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def _guidelines(one: Recommendation, summaries: list[Claim]) -> list[str]:
@@ -176,14 +158,15 @@ def _rows(dossier: Dossier) -> Iterator[tuple[str, str]]:
         label = ""
     label = "missing"
     for what in dict.fromkeys(f"{one.what}: {one.why}" for one in dossier.missing):
-        yield label, _plain(what)
+        yield label, plain(what)
         label = ""
     label = "not used"
     for skipped in dossier.skipped[:_SKIPPED_SHOWN]:
-        yield label, _plain(f"{skipped.where}: {skipped.reason}")
+        yield label, plain(f"{skipped.where}: {skipped.reason}")
         label = ""
     if len(dossier.skipped) > _SKIPPED_SHOWN:
         yield "", f"and {len(dossier.skipped) - _SKIPPED_SHOWN} more, see --format json"
+    yield from model_rows(dossier)
     yield "checks", _checks(dossier.findings)
     yield "stored", f"medagent show {dossier.id} --format json"
 

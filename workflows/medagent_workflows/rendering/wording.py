@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sentences about a whole run: how it ended, and why something was held back."""
+"""Sentences about a whole run: how it ended, what became of the model's part, why something was held back."""
 
-from medagent.records import Dossier, OutcomeKind, Reason, Suppressed
+from collections.abc import Mapping
+
+from medagent.records import Dossier, ModelRef, OutcomeKind, Reason, ReasoningEnd, Suppressed
 from medagent.sentences import OUTCOME
+from medagent_workflows.rendering.pieces import plain
 
 _HELD_BACK = {
     "already": "done, ordered or declined already",
@@ -12,12 +15,50 @@ _HELD_BACK = {
 }
 
 
+_ALONE = "what follows is the guideline engine's alone."
+_ENDS: Mapping[ReasoningEnd, str] = {
+    "abstained": f"The model had nothing to add; {_ALONE}",
+    "disagreed": f"The model's samples did not agree, so nothing of them is shown; {_ALONE}",
+    "unavailable": f"The model did not take part: its server gave no answer; {_ALONE}",
+    "deadline": f"The model did not take part: time ran out; {_ALONE}",
+    "too_long": f"The model did not take part: the chart is more than it can take in; {_ALONE}",
+    "refused": f"The model did not take part: its server refused the request; {_ALONE}",
+    "invalid_output": f"The model did not take part: what it wrote could not be used; {_ALONE}",
+}
+_NOTHING_STANDS = f"Nothing that the model drafted passed every check of its sources; {_ALONE}"
+_REVISION_SHOWN = 12  # characters; a commit is known by fewer
+
+
+def model_name(model: ModelRef) -> str:
+    """The model as people know it: name, revision, adapter. A server may give any text as a name."""
+    revision = f" {model.revision[:_REVISION_SHOWN]}" if model.revision else " (revision unknown)"
+    adapter = f" with adapter {model.adapter}" if model.adapter else ""
+    return plain(f"the model {model.name}{revision}{adapter}")
+
+
+def model_sentence(dossier: Dossier) -> str | None:
+    """Why there is nothing of the model's, where one was to take part. None: there is something, or none was."""
+    reasoning = dossier.reasoning
+    if reasoning is None or any(one.author == "model" for one in dossier.recommendations):
+        return None
+    if reasoning.ended == "drafted":
+        return _NOTHING_STANDS if dossier.considerations else _ENDS["abstained"]
+    return _ENDS[reasoning.ended]
+
+
 def outcome_sentence(dossier: Dossier) -> str:
     """How the run ended, in one line."""
     if dossier.outcome is OutcomeKind.OFFERED:
-        cards = sum(one.display == "card" for one in dossier.recommendations)
-        lines = len(dossier.recommendations) - cards
-        return f"Offered: {cards} for review" + (f", {lines} more in one line" if lines else "")
+        of_engine = [one.display for one in dossier.recommendations if one.author == "engine"]
+        cards, lines = of_engine.count("card"), of_engine.count("line")
+        noted = len(of_engine) < len(dossier.recommendations)
+        if not of_engine:
+            return "For review: only what the model noted; no rule of the pack put anything forward."
+        return (
+            f"Offered: {cards} for review"
+            + (f", {lines} more in one line" if lines else "")
+            + ("; beside them what the model noted" if noted else "")
+        )
     if dossier.reason is Reason.WITHHELD:
         return "No recommendation: every option is withheld for this patient; see what was held back."
     if dossier.reason is not None:
