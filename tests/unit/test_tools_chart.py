@@ -189,6 +189,14 @@ def test_a_code_is_looked_for_by_the_set_of_the_pack_that_knows_it() -> None:
     assert (known.total, unknown.total) == (2, 2)
 
 
+def test_a_code_of_icd_means_all_below_it_too() -> None:
+    below, beside = (fhir.condition(code, system=fhir.ICD10CM, text=code) for code in ("E11.9", "E10.9"))
+    result = asked("search_chart", context_of(below, beside), kind="condition", code="ICD-10-CM E11")
+    assert [line for line in texts(result) if line.startswith("Condition")] == [
+        "Condition: 2020-01-15, «E11.9» (ICD-10-CM E11.9), active"
+    ]
+
+
 def test_what_was_searched_by_words_is_not_said_to_be_absent() -> None:
     """clinical: 5. Another word or code may say the same."""
     result = asked("search_chart", context_of(*conditions()), kind="condition", words="diabetes")

@@ -16,7 +16,7 @@ from medagent_tools.arguments import SomeEvidenceId, ToolArguments
 from medagent_tools.charts.calculating import calculate, invalidating, measured_inputs, refuse_the_young
 from medagent_tools.charts.lines import value, when
 from medagent_tools.charts.proofs import evidence_of
-from medagent_tools.charts.reading import ChartReader, none_found, read_scopes, reading_line
+from medagent_tools.charts.reading import ChartReader, none_found, read_scopes, search_line
 from medagent_tools.charts.search import most_specific
 from medagent_tools.guidelines.criteria import evaluate, undecided
 from medagent_tools.guidelines.leaves_values import is_questionable, latest_values, usable_values
@@ -81,7 +81,7 @@ def _told(
     if len({(one.result, one.result_high) for one, _ in results}) > 1:
         ids = tuple(one.id for one, _ in results)
         lines.append(Line(text="Contradictory: values of one time differ, and so do the results.", evidence=ids))
-    lines += [*doubts, *(reading_line(search) for search in reader.searches)]
+    lines += [*doubts, *(search_line(search) for search in reader.searches)]
     readings = [*(search.reading for search in reader.searches), *reader.collector.readings]
     distinct = {reading.id: reading for reading in readings}
     return ToolResult(

@@ -18,7 +18,7 @@ from medagent.value_sets import ValueSet
 from medagent_tools.arguments import ToolArguments
 from medagent_tools.charts.lines import entry
 from medagent_tools.charts.proofs import evidence_of
-from medagent_tools.charts.reading import MEDICATIONS, ChartReader, completeness, read_scopes
+from medagent_tools.charts.reading import MEDICATIONS, ChartReader, read_scopes, reading_line
 from medagent_tools.guidelines.criteria import deciding_leaves, undecided
 from medagent_tools.guidelines.gate import pass_gate
 from medagent_tools.guidelines.wants import wanted, why_words
@@ -49,14 +49,8 @@ class CheckMedication:
         checks = pass_gate(gate, reader.collector)
         lines = [line for check in checks for line in _told(check, gate, reader)]
         readings = reader.collector.readings
-        lines += [
-            Line(
-                text=f"Reading: {one.examined} entries of {', '.join(one.query.resource_types)}, searched for "
-                f"{one.query.value_set or 'any'}; {completeness(one)}.",
-                evidence=(one.id,),
-            )
-            for one in readings
-        ]
+        sets = context.pack.value_sets
+        lines += [reading_line(one, sets.get(one.query.value_set or "")) for one in readings]
         passed = sum(check.truth is Truth.MET for check in checks)
         heading = (
             f"Medication gate of the pack for {value_set.title} [{gate.medication}]: {passed} of {len(checks)} checks "

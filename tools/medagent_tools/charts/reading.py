@@ -15,7 +15,7 @@ from typing import TypeVar
 from medagent.errors import ToolRefused
 from medagent.evidence import VOID, Fact, Query, Reading
 from medagent.intervals import EARLIEST
-from medagent.value_sets import value_set_named
+from medagent.value_sets import ValueSet, value_set_named
 from medagent_tools.arguments import Page
 from medagent_tools.charts.lines import set_name, told_set, when
 from medagent_tools.guidelines.collector import Collector, Search
@@ -77,7 +77,7 @@ def page(
     """The lines that were asked for: on what they rest, what is said of all, then one per item. `by_words`: items were
     chosen by what they are called, which leaves open what is called otherwise."""
     readings = [search.reading for search in reader.searches]
-    head = [*(reading_line(search) for search in reader.searches), *first]
+    head = [*(search_line(search) for search in reader.searches), *first]
     if not items:
         head.append(none_found(readings, by_words))
     unsure = [completeness(reading) for reading in readings if not reading.complete]
@@ -94,18 +94,20 @@ def page(
     )
 
 
-def reading_line(search: Search) -> Line:
+def reading_line(reading: Reading, value_set: ValueSet | None, void: int = 0) -> Line:
     """How much was examined, and what keeps it from being complete."""
-    reading = search.reading
     types = ", ".join(reading.query.resource_types)
-    sought = "" if search.value_set is None else f", searched for {told_set(search.value_set)}"
+    sought = "" if value_set is None else f", searched for {told_set(value_set)}"
     newest = "" if reading.newest is None else f", the newest of {when(reading.newest)}"
-    void = len(reading.members) - len(search.facts)
     left_out = f"; {void} of them entered in error or cancelled, left out" if void else ""
-    text = (
-        f"Reading: {reading.examined} entries of {types} examined{sought}{newest}{left_out}; {completeness(reading)}."
-    )
-    return Line(text=text, evidence=(reading.id,))
+    examined = f"{reading.examined} entries of {types} examined{sought}{newest}{left_out}"
+    return Line(text=f"Reading: {examined}; {completeness(reading)}.", evidence=(reading.id,))
+
+
+def search_line(search: Search) -> Line:
+    """The same of a search, with what it leaves out."""
+    void = len(search.reading.members) - len(search.facts)
+    return reading_line(search.reading, search.value_set, void)
 
 
 def completeness(reading: Reading) -> str:

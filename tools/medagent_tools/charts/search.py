@@ -111,13 +111,11 @@ class WrittenCode:
         self.system = SYSTEMS.get(system.strip(), system.strip()) or unsaid
 
     def stands_in(self, fact: Fact) -> bool:
-        """Whether the entry is coded so."""
-        return any(
-            coding.code is not None
-            and coding.code.casefold() == self.code.casefold()
-            and self.system in (None, coding.system)
-            for coding in fact.codings
-        )
+        """Whether the entry is coded so; in ICD, also by a code below it."""
+        if self.system is not None:
+            return _single("finding", Coding(self.system, self.code)).matches(fact.codings)
+        wanted = self.code.casefold()
+        return any(coding.code is not None and coding.code.casefold() == wanted for coding in fact.codings)
 
 
 def _value_set(arguments: SearchChartArguments, code: WrittenCode | None, context: ToolContext) -> str | None:
@@ -136,12 +134,14 @@ def _value_set(arguments: SearchChartArguments, code: WrittenCode | None, contex
 
 
 def set_of_code(kind: SetKind, coding: Coding, context: ToolContext) -> str:
-    """The pack's set with the fewest codes that this code is in, else that of the code alone; both may hold more than
-    the code (ICD-10-CM: E11 means all below). A set of the pack knows limits, units and expiry."""
+    """The pack's set with the fewest codes that this code is in, since it knows limits, units and expiry; else that of
+    the code alone."""
     known = most_specific(context, kind, (coding,))
-    if known is not None:
-        return known.id
+    return known.id if known is not None else _single(kind, coding).id
+
+
+def _single(kind: SetKind, coding: Coding) -> ValueSet:
     try:
-        return single_code(kind, coding.system or "", coding.code or "").id
+        return single_code(kind, coding.system or "", coding.code or "")
     except RuleError as error:
         raise ToolRefused("this is no code of a system; write it as LOINC 718-7, or search by words") from error
