@@ -13,8 +13,12 @@ from builders.tools import all_text, asked, context_of, texts
 
 from medagent.errors import ToolRefused
 from medagent.formulas import FORMULAS
+from medagent.verifier.calculations import checked
+from medagent.verifier.slices import Slices
 from medagent_tools.charts.calculator import CalculateArguments
+from medagent_tools.guidelines.engine import screen
 from medagent_tools.seam import ToolContext
+from medagent_workflows.evidence import gathered
 
 NOT_IN_PREGNANCY = rule_of(
     """
@@ -78,6 +82,26 @@ def test_every_formula_can_be_asked_for() -> None:
     assert set(schema["properties"]["formula"]["enum"]) == set(FORMULAS)
     measured = {needed.name for formula in FORMULAS.values() for needed in formula.inputs} - {"age", "sex"}
     assert measured == set(schema["properties"]) - {"formula"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(creatinine("1.0"), id="an exact value"),
+        pytest.param(creatinine("88.4", unit="umol/L"), id="a value in another unit"),
+        pytest.param(creatinine("0.5", comparator="<"), id="a value known on one side only"),
+        pytest.param(creatinine("1.0", "2025-05"), id="a month in which the patient grew older"),
+    ],
+)
+def test_the_verifier_makes_the_same_calculation_anew(value: Json) -> None:
+    context = context_of(value)
+    answer = asked("calculate", context, formula="ckd-epi-2021")
+    (calculation,) = answer.calculations
+    readings = [context.chart.read(query, context.pack.value_sets) for query in answer.queries]
+    facts = [context.chart.fact(member) for reading in readings for member in reading.members]
+    screening = screen(context.chart, context.pack, time_zone=context.time_zone)
+    evidence = gathered(context.chart, context.pack, screening, context.time_zone, (*readings, *facts, calculation))
+    assert checked(Slices(evidence), calculation.id) == calculation
 
 
 def test_an_input_can_be_named() -> None:
