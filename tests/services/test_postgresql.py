@@ -102,8 +102,12 @@ def test_the_command_upgrades_and_says_what_it_did_and_then_everything_works(emp
     assert "The checkpoints of runs are now at schema" in first.stderr
     second = program.run("db", "upgrade", MEDAGENT_DATABASE_URL=empty)
     assert second.stderr.count("already") == 2
+    recommended = program.run(*recommend_sample("allergies-interactions"), MEDAGENT_DATABASE_URL=empty)
+    assert recommended.returncode == 0, recommended.stderr
     verified = program.run("audit", "verify", MEDAGENT_DATABASE_URL=empty)
-    assert "Nothing is sealed yet" in verified.stdout
+    assert verified.returncode == 0, verified.stdout
+    assert "every record and the signed checkpoint" in verified.stdout
+    assert not (tmp_path / "medagent.db").exists()
 
 
 def test_the_driver_is_ours_and_what_is_committed_is_durable(shared: Records) -> None:
