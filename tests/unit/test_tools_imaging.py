@@ -4,12 +4,14 @@
 import os
 import struct
 import zlib
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders.fhir import READ_AT
+from builders.screening import GUIDELINE, pack_of, rule_of
 from builders.tools import (
     IMAGE_UID,
     SERIES_UID,
@@ -27,11 +29,17 @@ from PIL.PngImagePlugin import PngInfo
 
 from medagent.canonical import parse_json
 from medagent.errors import ImageError, ToolRefused
-from medagent.evidence import ImageRef, SourceRef
+from medagent.evidence import ImageRef, Region, SourceRef
+from medagent.propositions import ImageReading, Statement
+from medagent.records import Considerations
+from medagent.verifier import consider
 from medagent.verifier.resources import holds_image
+from medagent_tools.guidelines.engine import screen
+from medagent_tools.guidelines.pack import Pack
 from medagent_tools.imaging.downscale import Downscaled, downscaled, size_of
 from medagent_tools.imaging.rendered import RenderedImages
 from medagent_tools.imaging.studies import images_of
+from medagent_workflows.evidence import gathered
 
 OTHER_UID = f"{IMAGE_UID}.7"
 
@@ -65,6 +73,26 @@ def test_an_image_is_evidence_that_the_verifier_finds_in_its_study() -> None:
     assert holds_image(resource, image)
     assert (image.study, image.series, image.instance) == (STUDY_UID, SERIES_UID, IMAGE_UID)
     assert (image.columns, image.rows, image.frame) == (64, 48, 1)
+
+
+def test_a_reading_of_an_image_and_a_quote_of_a_passage_stand_up_to_the_verifier() -> None:
+    text = "On the chest\n\nA film is read by two."
+    digest = sha256(text.encode()).hexdigest()
+    made = pack_of(rule_of(guideline=GUIDELINE | {"texts": [digest]}))
+    pack = Pack(made.rules, made.value_sets, made.gates, made.digest, {digest: text})
+    context = context_of(study(), pack=pack, images=pictures())
+    (image,) = asked("list_images", context).images
+    (passage,) = asked("search_guidelines", context, words="film").passages
+    screening = screen(context.chart, pack, time_zone=context.time_zone)
+    evidence = gathered(context.chart, pack, screening, context.time_zone, (image, passage))
+    said = (
+        Statement(passage=passage.id, quote="A film is read by two."),
+        ImageReading(image=image.id, region=Region(left=0, top=0, width=64, height=48), finding="x", confidence="low"),
+    )
+    findings = consider(Considerations(propositions=said), evidence).findings
+    about = [finding for finding in findings if finding.proposition in {one.id for one in said}]
+    assert [finding.detail for finding in about if not finding.passed] == []
+    assert [finding.passed for finding in about if finding.check.startswith("7")] == [True, True]
 
 
 def test_without_pixels_studies_are_listed_and_no_image_is_evidence() -> None:

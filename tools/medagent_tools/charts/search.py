@@ -61,7 +61,9 @@ class SearchChart:
 
     name: ClassVar[str] = "search_chart"
     arguments: ClassVar[type[SearchChartArguments]] = SearchChartArguments
-    scopes: ClassVar[tuple[str, ...]] = read_scopes(name for types in TYPES.values() for name in types)
+    scopes: ClassVar[tuple[str, ...]] = read_scopes(
+        (*(name for types in TYPES.values() for name in types), "Medication")
+    )
 
     def run(self, arguments: SearchChartArguments, context: ToolContext) -> ToolResult:
         """Steps: (1) the narrowest query that holds every match; (2) what of it matches code, words and window."""
