@@ -205,6 +205,7 @@ def test_what_is_wrong_with_a_guideline_is_said(folder: Path, old: str, new: str
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
+        pytest.param("id: count", "id: 'urn:x|1'", "has the form of a single code", id="the name of a single code"),
         pytest.param("id: count", "id: hba1c", "value set hba1c: stands in value_sets/all.yaml already", id="id taken"),
         pytest.param("low: 3.5", "low: 35.0", "plausible: low must be less than high", id="limits"),
         pytest.param('high: 20.0, unit: "%"', "high: 20.0, unit: mg/dL", "plausible > unit", id="unit of the limits"),
