@@ -28,6 +28,7 @@ def environment() -> Environment:
 def vllm_server(
     request: pytest.FixtureRequest, environment: Environment, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[VllmServer]:
-    """A server of the model that the test's parameter names."""
-    with VllmServer(environment, request.param, tmp_path_factory.mktemp("vllm")) as server:
+    """A server of the model that the test's parameter names, or, of a tuple, with further flags."""
+    model, *more = (request.param,) if isinstance(request.param, str) else request.param
+    with VllmServer(environment, model, tmp_path_factory.mktemp("vllm"), more=more) as server:
         yield server
