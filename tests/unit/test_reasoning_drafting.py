@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The draft as a model writes it: exact numbers, bounded texts, and only names that exist."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -99,6 +100,31 @@ def test_a_draft_has_an_end() -> None:
         read(*[presence("f1", "active")] * (PROPOSITIONS_MAX + 1))
     with pytest.raises(ValidationError):
         WireDraft.model_validate(drafted(notes="x" * 5_000))
+
+
+TEXTS = [
+    ("summary", "rule", 1, 80),
+    ("hypothesis", "text", 1, 280),
+    ("image_reading", "finding", 1, 280),
+    ("statement", "quote", 1, 400),
+    ("threshold", "unit", 0, 40),
+    ("presence", "fact", 1, 12),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "shortest", "longest"), TEXTS, ids=[f"{row[0]} {row[1]}" for row in TEXTS])
+def test_a_grammar_bounds_a_text_as_its_type_does(kind: str, name: str, shortest: int, longest: int) -> None:
+    pattern = slot(PROMPTS.draft_schema, kind, name)["pattern"]
+    lengths = [length for length in range(longest + 200) if re.fullmatch(pattern, "a" * length)]
+    assert lengths == list(range(shortest, longest + 1))
+    assert not any(re.fullmatch(pattern, f"a{sign}") for sign in '\n\t\x00"\\')
+
+
+def test_no_repetition_is_longer_than_the_grammars_of_servers_bear() -> None:
+    """xgrammar 0.2.8 ends the whole server over 129."""
+    counts = re.findall(r"\{(?:\d+,)?(\d+)\}", str(PROMPTS.draft_schema))
+    assert counts
+    assert max(map(int, counts)) <= 128
 
 
 def test_an_error_does_not_repeat_what_was_written() -> None:

@@ -9,6 +9,7 @@ file with the prompts (`prompts/draft.schema.json`), since it is part of what wa
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from decimal import Decimal
+from math import ceil
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
@@ -25,6 +26,7 @@ LARGEST = 1_000_000_000  # beyond, nobody measures; and a model without a bound 
 DIGITS_MAX = 15
 THOUSANDTHS = 1000  # the unit of regions: models see images in other sizes than they are stored in
 
+_PART = 60  # signs
 _DURATION = r"^[1-9][0-9]{0,3} (hour|day|week|month|year)s?$"
 
 
@@ -43,9 +45,13 @@ def _measurable(number: Decimal) -> Decimal:
 
 
 def _line(longest: int, shortest: int = 0) -> WithJsonSchema:
-    """For a grammar: a text without control characters, quotes and backslashes. Grammars that only bound the length
-    let models write what is no JSON."""
-    return WithJsonSchema({"type": "string", "pattern": f'^[^\\u0000-\\u001f"\\\\]{{{shortest},{longest}}}$'})
+    """For a grammar: a text without control characters, quotes and backslashes. Where grammars only bound the length,
+    models write what is no JSON. Longer texts are so many signs and some whole parts: xgrammar 0.2.8 ends the server
+    over `{0,129}`, and parts of any length would have a reader of the pattern try them all."""
+    sign = r'[^\u0000-\u001f"\\]'
+    parts = max(0, ceil((longest - 2 * _PART) / _PART))
+    rest = f"({sign}{{{_PART}}}){{0,{parts}}}" if parts else ""
+    return WithJsonSchema({"type": "string", "pattern": f"^{sign}{{{shortest},{longest - parts * _PART}}}{rest}$"})
 
 
 Number = Annotated[
