@@ -312,13 +312,25 @@ def test_questions_about_the_model_fail_as_clearly(path: str, fault: Turn, expec
         failure(lambda: asyncio.run(ask(server.url)), expected)
 
 
-def test_a_model_that_is_not_served_is_refused() -> None:
+@pytest.mark.parametrize("name", ["another", "radiology"], ids=["unknown", "of an adapter, which is named per request"])
+def test_a_name_that_no_model_has_is_refused(name: str) -> None:
     async def ask(url: str) -> object:
-        async with VllmModel(url, "another") as asked:
+        async with VllmModel(url, name) as asked:
             return await asked.served()
 
     with model_server(adapters=["radiology"]) as server:
         failure(lambda: asyncio.run(ask(server.url)), "refused")
+
+
+def test_adapters_are_listed_and_asked_for_by_name() -> None:
+    async def ask(url: str) -> tuple[str, ...]:
+        async with VllmModel(url, "scripted") as asked:
+            await asked.answer(REQUEST.model_copy(update={"adapter": "radiology"}), seconds=10)
+            return (await asked.served()).adapters
+
+    with model_server([say("Well.")], adapters=["radiology", "cardiology"]) as server:
+        assert asyncio.run(ask(server.url)) == ("cardiology", "radiology")
+        assert server.bodies[0]["model"] == "radiology"
 
 
 def test_a_redirect_is_not_followed_and_the_key_stays_where_it_belongs() -> None:

@@ -102,16 +102,15 @@ class Channel:
         """What `take` makes of the answer, and the number of attempts. Raises ModelError only; `late` where time ran
         out. Cancelled, it closes the connection, upon which vLLM aborts the request."""
         self._budget.pay_in()
-        if seconds > 0:
-            try:
-                async with asyncio.timeout(seconds) as limit:
-                    async for attempt in self._attempts(seconds):
-                        with attempt:
-                            taken = await self._attempt(question, take)
-                            return taken, attempt.retry_state.attempt_number
-            except TimeoutError:
-                if not limit.expired():
-                    raise
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                async for attempt in self._attempts(seconds):
+                    with attempt:
+                        taken = await self._attempt(question, take)
+                        return taken, attempt.retry_state.attempt_number
+        except TimeoutError:
+            if not limit.expired():
+                raise
         raise ModelError(late, f"The model server did not answer {question.path} within {max(seconds, 0):.0f} s")
 
     def _attempts(self, seconds: float) -> AsyncRetrying:
