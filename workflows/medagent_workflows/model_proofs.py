@@ -186,7 +186,11 @@ async def chat(subject: Subject) -> str:
     reply = await subject.ask(_PLAIN)
     if not (reply.text or reply.tokens.completion):
         raise Unproven("answers with nothing")
-    return f"{reply.tokens.completion} tokens in {(reply.ended_at - reply.started_at).total_seconds():.1f} s"
+    return _took(reply)
+
+
+def _took(reply: ModelReply) -> str:
+    return f"{(reply.ended_at - reply.started_at).total_seconds():.1f} s for {reply.tokens.completion} token(s)"
 
 
 async def image(subject: Subject) -> str:
@@ -241,7 +245,7 @@ async def draft(subject: Subject) -> str:
     if reply.finish == "length":
         raise Unproven(f"no end within {subject.needs.draft_tokens} tokens (MEDAGENT_MODEL_DRAFT_TOKENS_MAX)")
     _fitting(WireDraft, reply.text, "the draft")
-    return f"valid, {reply.tokens.completion} tokens"
+    return f"valid, {_took(reply)}, its grammar's making included"
 
 
 async def tools_required(subject: Subject) -> str:
