@@ -132,6 +132,13 @@ def test_values_that_contradict_each_other_give_a_result_each() -> None:
     assert texts(answer)[2] == "Contradictory: values of one time differ, and so do the results."
 
 
+def test_of_many_contradictions_some_are_calculated_and_the_others_counted() -> None:
+    values = [creatinine(f"1.{digit}") for digit in range(10)]
+    answer = asked("calculate", context_of(*values), formula="ckd-epi-2021")
+    assert len(answer.calculations) == 8
+    assert "2 more combinations of values of one time are not calculated." in texts(answer)
+
+
 def test_a_value_known_within_limits_gives_a_least_and_a_greatest_result() -> None:
     answer = asked("calculate", context_of(creatinine("0.5", comparator="<")), formula="ckd-epi-2021")
     assert texts(answer)[0].startswith("ckd-epi-2021: between 113 and ")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice, product
+from math import prod
 from typing import ClassVar, Literal
 
 from medagent.errors import ToolRefused
@@ -68,6 +69,8 @@ class Calculate:
         names = [one.name for one in needed]
         corners = [dict(zip(names, corner, strict=True)) for corner in islice(product(*choices), _RESULTS_MAX)]
         results = [(calculate(formula, measured, reader.collector), measured) for measured in corners]
+        if (more := prod(map(len, choices)) - len(results)) > 0:
+            doubts.append(Line(text=f"{more} more combinations of values of one time are not calculated."))
         return _told(reader, formula, results, doubts)
 
 

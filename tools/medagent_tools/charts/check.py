@@ -18,13 +18,14 @@ from medagent.value_sets import ValueSet
 from medagent_tools.arguments import ToolArguments
 from medagent_tools.charts.lines import entry
 from medagent_tools.charts.proofs import evidence_of
-from medagent_tools.charts.reading import MEDICATIONS, ChartReader, read_scopes, reading_line
+from medagent_tools.charts.reading import ChartReader, read_scopes, reading_line
 from medagent_tools.guidelines.criteria import deciding_leaves, undecided
 from medagent_tools.guidelines.gate import pass_gate
+from medagent_tools.guidelines.leaves_records import MEDICATION_TYPES
 from medagent_tools.guidelines.wants import wanted, why_words
 from medagent_tools.seam import Line, ToolContext, ToolResult
 
-_READ = ("Patient", "Observation", "Condition", "Procedure", "AllergyIntolerance", *MEDICATIONS)
+_READ = ("Patient", "Observation", "Condition", "Procedure", "AllergyIntolerance", *MEDICATION_TYPES)
 _SHOWN_MAX = 6  # entries told for one check; the others are cited by their check
 
 

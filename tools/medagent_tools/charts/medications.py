@@ -9,9 +9,9 @@ from medagent.kleene import Truth
 from medagent_tools.arguments import Page, SomeWords
 from medagent_tools.charts.grouping import Group, cited, grouped
 from medagent_tools.charts.lines import status_words, when
-from medagent_tools.charts.reading import MEDICATIONS, ChartReader, WordSearch, page, read_scopes
+from medagent_tools.charts.reading import ChartReader, WordSearch, page, read_scopes
 from medagent_tools.guidelines.collector import Collector, Search, newest
-from medagent_tools.guidelines.leaves_records import CONFIRMED_WITHIN, is_confirmed, is_listed
+from medagent_tools.guidelines.leaves_records import CONFIRMED_WITHIN, MEDICATION_TYPES, is_confirmed, is_listed
 from medagent_tools.seam import Line, ToolContext, ToolResult
 
 
@@ -28,12 +28,12 @@ class ListMedications:
 
     name: ClassVar[str] = "list_medications"
     arguments: ClassVar[type[ListMedicationsArguments]] = ListMedicationsArguments
-    scopes: ClassVar[tuple[str, ...]] = (*read_scopes(MEDICATIONS), "patient/Medication.rs")
+    scopes: ClassVar[tuple[str, ...]] = (*read_scopes(MEDICATION_TYPES), "patient/Medication.rs")
 
     def run(self, arguments: ListMedicationsArguments, context: ToolContext) -> ToolResult:
         """Answers."""
         reader = ChartReader(context)
-        search = reader.read(MEDICATIONS)
+        search = reader.read(MEDICATION_TYPES)
         facts = search.facts
         if arguments.words is not None:
             facts = tuple(filter(WordSearch(arguments.words).finds, facts))

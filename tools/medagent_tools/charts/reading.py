@@ -19,12 +19,9 @@ from medagent.value_sets import ValueSet, value_set_named
 from medagent_tools.arguments import Page
 from medagent_tools.charts.lines import set_name, told_set, when
 from medagent_tools.guidelines.collector import Collector, Search
-from medagent_tools.guidelines.leaves_records import MEDICATION_TYPES
 from medagent_tools.seam import Line, ToolContext, ToolResult
 
 Item = TypeVar("Item")
-
-MEDICATIONS = MEDICATION_TYPES
 
 
 def read_scopes(types: Iterable[str]) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from medagent.evidence import Coding, Fact
 from medagent.value_sets import SYSTEMS, SetKind, ValueSet, single_code
 from medagent_tools.arguments import SomeWords, Window
 from medagent_tools.charts.lines import entry
-from medagent_tools.charts.reading import MEDICATIONS, ChartReader, WordSearch, newest_first, page, read_scopes
+from medagent_tools.charts.reading import ChartReader, WordSearch, newest_first, page, read_scopes
+from medagent_tools.guidelines.leaves_records import MEDICATION_TYPES
 from medagent_tools.seam import Line, ToolContext, ToolResult
 
 Kind = Literal[
@@ -24,7 +25,7 @@ Kind = Literal[
 TYPES: Mapping[Kind, tuple[str, ...]] = {
     "condition": ("Condition",),
     "observation": ("Observation",),
-    "medication": MEDICATIONS,
+    "medication": MEDICATION_TYPES,
     "allergy": ("AllergyIntolerance",),
     "procedure": ("Procedure",),
     "immunization": ("Immunization",),

@@ -6,7 +6,6 @@ left behind. The same bytes give the same bytes, with the same release of Pillow
 memory, cut short or no image is refused before it is decoded.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ PIXELS_MAX = 50_000_000  # a mammogram has 17 million; 200 MB once decoded
 SIDE_LEAST = 16  # pixels; less shows nothing
 
 _FORMATS = ("PNG", "JPEG")
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # the latter where warnings are errors
 _GREY = frozenset({"1", "L", "I;16", "I;16B", "I", "F"})
 
 
@@ -59,7 +59,7 @@ def downscaled(data: bytes, *, side_max: int) -> Downscaled:
     with _opened(data) as image:
         columns, rows = image.size
         try:
-            image.draft("RGB" if image.mode == "YCbCr" else image.mode, (side_max, side_max))  # JPEG decodes smaller
+            image.draft(image.mode, (side_max, side_max))  # JPEG decodes smaller
             plain = _eight_bits(image)
         except (OSError, SyntaxError, ValueError) as error:  # Pillow's words for cut short and malformed
             raise ImageError("the image is cut short or malformed; render it anew") from error
@@ -99,10 +99,8 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
     if len(data) > BYTES_MAX:
         raise ImageError(f"the image has more than {BYTES_MAX} bytes; render it smaller")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about sizes, which are bounded below
-            image = Image.open(BytesIO(data), formats=_FORMATS)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        image = Image.open(BytesIO(data), formats=_FORMATS)
+    except (UnidentifiedImageError, *_BOMBS, OSError, SyntaxError, ValueError) as error:
         raise ImageError("this is no PNG or JPEG that can be read; render it anew") from error
     with image:
         if image.width * image.height > PIXELS_MAX:
