@@ -53,7 +53,7 @@ class Serving:
     window: int = 32_768  # tokens
     cache: int = 256 * MEBIBYTE  # bytes for keys and values, 1 KiB per token of a tiny model
     images: int = 4  # per request
-    tools: bool = True
+    threads: int = 1  # a tiny model gains nothing from a second, and waits for it where cores are busy
 
 
 SERVED: Mapping[str, Serving] = {
@@ -63,7 +63,7 @@ SERVED: Mapping[str, Serving] = {
     "llava": Serving(),
     "blip2": Serving(window=2048, images=1),
     "smolvlm": Serving(),
-    "smollm2": Serving(window=8192, cache=2048 * MEBIBYTE, images=0),  # 45 KiB per token
+    "smollm2": Serving(window=8192, cache=2048 * MEBIBYTE, images=0, threads=2),  # 45 KiB per token
 }
 
 
@@ -86,11 +86,14 @@ class VllmServer:
     4. Ends the group that it started, and waits until it is gone.
     """
 
-    def __init__(self, environment: Environment, model: str, folder: Path, *, more: Sequence[str] = ()) -> None:
+    def __init__(
+        self, environment: Environment, model: str, folder: Path | None = None, *, more: Sequence[str] = ()
+    ) -> None:
         self.environment = environment
         self.model = model
         """Also the name under which requests ask for it."""
-        self.log = folder / f"{model}.log"
+        self.log = (folder or environment.home / "logs") / f"{model}.log"
+        """Kept, so that it can be read after the tests."""
         self.started_in = 0.0
         """Seconds until it was ready."""
         self._more = more
@@ -171,13 +174,14 @@ class VllmServer:
 
     @contextmanager
     def _started(self, port: int) -> Iterator[subprocess.Popen[bytes]]:
+        self.log.parent.mkdir(exist_ok=True)
         with self.log.open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 - the program that make vllm installed
                 self.arguments(port),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_variables(self.environment.home / "cache"),
+                env=_variables(self.environment.home / "cache", self.serving.threads),
                 start_new_session=True,
             )
         try:
@@ -215,10 +219,9 @@ def free_port() -> int:
         return port
 
 
-def _variables(cache: Path) -> dict[str, str]:
+def _variables(cache: Path, threads: int) -> dict[str, str]:
     """Of this process, and what keeps vLLM offline, silent about its users, and inside its folder."""
     own = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
-    cores = sorted(os.sched_getaffinity(0))[:2]  # tiny models gain nothing from more
     return {
         **own,
         "HF_HUB_OFFLINE": "1",
@@ -227,7 +230,8 @@ def _variables(cache: Path) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "TORCH_COMPILE_DISABLE": "1",  # the first request for logprobs would compile for 20 seconds
-        "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores)),  # "auto" stalls under load on two cores
+        "OMP_NUM_THREADS": str(threads),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # threads bound to a core that another process uses stall
     }
 
 
@@ -266,7 +270,7 @@ def main(model: str) -> None:
     environment = vllm_environment()
     if environment is None:
         raise SystemExit(ABSENT)
-    with VllmServer(environment, model, environment.home) as server:
+    with VllmServer(environment, model) as server:
         print(f"{server.model} at {server.url} after {server.started_in:.0f} s; log: {server.log}", flush=True)
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
 

@@ -25,10 +25,8 @@ def environment() -> Environment:
 
 
 @pytest.fixture(scope="session")
-def vllm_server(
-    request: pytest.FixtureRequest, environment: Environment, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[VllmServer]:
+def vllm_server(request: pytest.FixtureRequest, environment: Environment) -> Iterator[VllmServer]:
     """A server of the model that the test's parameter names, or, of a tuple, with further flags."""
     model, *more = (request.param,) if isinstance(request.param, str) else request.param
-    with VllmServer(environment, model, tmp_path_factory.mktemp("vllm"), more=more) as server:
+    with VllmServer(environment, model, more=more) as server:
         yield server
