@@ -23,7 +23,7 @@ from typing import Any
 
 from builders import fhir
 from builders.fhir import Json
-from builders.model_server import Asked, ModelServer, Script, Turn, calls, say
+from builders.model_server import Asked, ModelServer, Script, Turn, calls, say, status
 from builders.program import SAMPLES
 from builders.reasoning import drafted
 from builders.tools import IMAGE_UID, note, png, study
@@ -110,7 +110,8 @@ def drafting(*answers: Turn) -> Script:
     left = iter(answers)
 
     def script(asked: Asked) -> Turn:
-        return next(left) if asked.schema is not None else say("That is enough.")
+        enough, none_left = say("That is enough."), status(400, "The script has no draft left")
+        return next(left, none_left) if asked.schema is not None else enough
 
     return script
 

@@ -27,7 +27,8 @@ from medagent_workflows.reasoning.handles import Handles
 
 REPAIRS_MAX = 2
 LEAST_DRAFT = 192  # tokens; in fewer no model gets to the end of a draft that says anything
-DRAFT_PROMPT = 400  # tokens kept free for the request of a draft, or of a repair with what was wrong
+DRAFT_PROMPT = 120  # tokens kept free for the request of a draft
+_REPAIR_PROMPT = 400  # tokens kept free for the request of another draft, with what was wrong with the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +92,16 @@ class Drafting:
 
         `refused`: what the verifier said of the one `before`. Where a bound leaves no room for another, there is none.
         """
-        text, said = ("", self.said) if before is None else (before.text, before.tokens)
+        text, said = ("", self.said + DRAFT_PROMPT) if before is None else (before.text, before.tokens + _REPAIR_PROMPT)
         samples: list[_Sample] = []
         for number in range(self.asking.bounds.samples):
-            tokens_max = self._tokens_max(said + DRAFT_PROMPT)
+            tokens_max = self._tokens_max(said)
             if attempt == number == 0:
                 tokens_max = tokens_max or LEAST_DRAFT  # whatever was used up, a first draft is always asked for
             if tokens_max:
                 samples.append(await self._sample(attempt, number, _asked(refused, text), tokens_max))
         if not samples:
-            return Drafted(ended="abstained", detail="no room was left for another draft", text=text, tokens=said)
+            return Drafted(ended="abstained", detail="no room was left for another draft")
         if self.asking.bounds.samples == 1:
             return _alone(samples[0])
         return _together(samples, self.asking.bounds.samples)
@@ -131,7 +132,7 @@ class Drafting:
             if not wrong or repair == REPAIRS_MAX:
                 break
             # (4)
-            tokens_max = self._tokens_max(sample.tokens + DRAFT_PROMPT)
+            tokens_max = self._tokens_max(sample.tokens + _REPAIR_PROMPT)
             if not tokens_max:
                 break
             asked = [*asked, *_again(reply.text, PROMPTS.repair_for(wrong))]

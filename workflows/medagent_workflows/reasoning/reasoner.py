@@ -36,6 +36,7 @@ _LEAST_OVERVIEW = 100  # tokens; with less, nothing of a chart can be told
 _IMAGE_GUESS = (
     1_100  # tokens of one image until the server's own count is known: LLaVA takes 576, Gemma 256, Qwen ≈1,300
 )
+_SMALLEST_DRAFT = 8  # part of the context, kept for the draft where there is no room for all that it may have
 _INVALID_TURNS = 3  # a first try and two repairs of arguments
 _SHARE_OF_DRAFT = 0.25  # of the seconds, kept for the draft: turns that take too long must not leave it without time
 
@@ -220,7 +221,8 @@ class Reasoner:
         bare = Conversation.begun(PROMPTS.system.text, self._first_words(Told(text="", tokens=0)))
         base = await model.tokens(self._request(bare, bounds.reply_tokens))
         reply = bounds.reply_tokens if self.specs else 0
-        free = served.context_tokens - base - reply - DRAFT_PROMPT - min(bounds.draft_tokens, base)
+        draft = DRAFT_PROMPT + min(bounds.draft_tokens, served.context_tokens // _SMALLEST_DRAFT)
+        free = served.context_tokens - base - reply - draft
         if free < _LEAST_OVERVIEW:
             raise ModelError("too_long", f"a context of {served.context_tokens} tokens holds no overview of a chart")
         text = await view.told(self.handles, model.text_tokens, min(bounds.overview_tokens, free))

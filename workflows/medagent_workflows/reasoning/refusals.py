@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from medagent.records import Finding
 from medagent_workflows.reasoning.handles import Handles
 
-_ID = re.compile(r"\b(?:claim|fact|reading|calculation|passage|image)-[a-z2-7]{26}\b")
+_ID = re.compile(r"\b(?:claim|fact|reading|calculation|passage|image)-[a-z0-9]{26}(?:\.[\w.]*\w)?")
 _SOMEWHERE = "a proposition"  # of another sample than the one that the model is shown
 
 
