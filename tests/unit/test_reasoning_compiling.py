@@ -263,6 +263,11 @@ def test_an_entry_without_a_value_has_none_to_state(told: Situation) -> None:
     assert "has no value" in told.refused(value(told.fact("diabetes", "Condition"), "yes"))
 
 
+def test_of_the_patient_only_values_are_stated(told: Situation) -> None:
+    assert "is the Patient" in told.refused(presence(told.patient(), "active"))
+    assert "is the Patient" in told.refused(threshold(told.patient(), ">", 1, "a"))
+
+
 def test_a_thought_with_a_number_is_refused_and_says_what_to_do(told: Situation) -> None:
     stated = presence(told.fact("hba1c"), "measured")
     assert "carries no numbers" in told.refused(stated, hypothesis("Twice ½ a dose.", 1))

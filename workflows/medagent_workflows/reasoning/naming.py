@@ -39,6 +39,8 @@ def value_set_of(fact: Fact, context: ToolContext) -> ValueSet:
     Steps: (1) the smallest set of the pack of the fact's own kind, which knows units, limits and expiry; (2) the
     smallest of another kind that lists its code; (3) the set of its one code.
     """
+    if fact.resource_type == "Patient":
+        raise Unusable("is the Patient, of whom only a recorded sex and the date of birth can be stated, as a value")
     kind = _KINDS.get(fact.resource_type)
     if kind is None:
         raise Unusable(f"is a {fact.resource_type}, of which nothing can be stated: name an entry of the patient's own")
