@@ -18,8 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 from builders import fhir
 from builders.fhir import Json
@@ -37,6 +40,7 @@ from medagent_tools.guidelines.pack import Pack, shipped_pack
 from medagent_tools.imaging.rendered import RenderedImages
 from medagent_workflows.recommending import Recorded, recommend, resume
 from medagent_workflows.rendering.document import document_json
+from medagent_workflows.rendering.terminal import write_dossier
 from medagent_workflows.wiring import Services, chart_source, open_models, open_services
 
 PATIENT = "person-of-this-chart"
@@ -253,6 +257,13 @@ def of_engine(recorded: Recorded) -> bytes:
     run = document(recorded)
     mine = [one for one in run["recommendations"] if one["author"] == "engine"]
     return json.dumps([mine, run["suppressed"], run["counts"], run["missing"]]).encode()
+
+
+def on_screen(recorded: Recorded) -> str:
+    """What a terminal shows of a run."""
+    out = StringIO()
+    write_dossier(Console(file=out, width=120), recorded.dossier)
+    return out.getvalue()
 
 
 def reached(recorded: Recorded) -> set[str]:
