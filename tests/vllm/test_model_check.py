@@ -60,9 +60,8 @@ async def examined(server: VllmServer, needs: Needs) -> list[Finding]:
     indirect=True,
 )
 def test_a_real_server_passes_every_check(vllm_server: VllmServer) -> None:
-    """Except that nobody can make a random model end its draft: the grammar must hold, the length may not."""
+    """Except that nobody can make a random model end: the grammar must hold, the length may not."""
     needs = Needs.of(Settings.load(model_images_max=2))
     found = {finding.check: finding for finding in asyncio.run(examined(vllm_server, needs))}
-    draft = found.pop("draft")
-    assert draft.status == "holds" or "no end within" in draft.detail, draft.detail
-    assert {name: finding.detail for name, finding in found.items() if finding.status != "holds"} == {}
+    endless = {name for name in ("draft", "tools_required") if "no end within" in found[name].detail}
+    assert {name: one.detail for name, one in found.items() if one.status != "holds" and name not in endless} == {}

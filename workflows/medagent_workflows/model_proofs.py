@@ -255,6 +255,8 @@ async def tools_required(subject: Subject) -> str:
             messages=_asking(_RESULT), tools=(_TOOL,), tool_choice="required", sampling=_chosen(_ANSWER_TOKENS)
         )
     )
+    if not reply.tool_requests and reply.finish == "length":
+        raise Unproven(f"no end within {_ANSWER_TOKENS} tokens: the call is cut off")
     if not reply.tool_requests:
         raise Unproven("none is called where one is required")
     return _called(reply, _Measured, frozenset({_TOOL.name}))
