@@ -8,7 +8,8 @@ turn what the model asked for and what it was told. Nothing that was said is eve
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from medagent.model.exchange import Message, Picture, ToolRequest
+from medagent.model.exchange import Message, ModelRequest, Picture, Sampling, ToolRequest, ToolSpec
+from medagent_workflows.reasoning.bounds import Bounds
 
 
 @dataclass(slots=True)
@@ -33,6 +34,16 @@ class Conversation:
     def shown(self, text: str, pictures: Sequence[Picture]) -> None:
         """Images that the model asked for: a tool's message cannot hold any."""
         self.messages.append(Message(role="user", text=text, pictures=tuple(pictures)))
+
+    def turn(self, specs: tuple[ToolSpec, ...], bounds: Bounds) -> ModelRequest:
+        """The request for the next turn, in which tools may be called if there are any."""
+        return ModelRequest(
+            messages=tuple(self.messages),
+            tools=specs,
+            tool_choice="auto" if specs else "none",
+            sampling=Sampling(temperature=bounds.temperature, seed=bounds.seed, tokens_max=bounds.reply_tokens),
+            adapter=bounds.adapter,
+        )
 
     def with_last(self, *messages: Message) -> tuple[Message, ...]:
         """All of it, and what is only asked now."""

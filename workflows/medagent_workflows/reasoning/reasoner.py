@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from medagent.canonical import canonical_json
-from medagent.errors import ModelError
 from medagent.evidence import ImageRef
 from medagent.evidence_set import AnyEvidence
-from medagent.model.exchange import ModelRequest, Picture, Sampling, Served, ToolRequest, ToolSpec
+from medagent.model.exchange import Picture, Served, ToolRequest, ToolSpec
 from medagent.records import CallOutcome, Reasoning, ReasoningEnd, Request
 from medagent_tools.guidelines.engine import Screening
 from medagent_tools.seam import ToolContext
@@ -26,17 +25,16 @@ from medagent_workflows.reasoning.compiling import evidence_of
 from medagent_workflows.reasoning.conversation import Conversation
 from medagent_workflows.reasoning.drafts import DRAFT_PROMPT, Drafted, Drafting
 from medagent_workflows.reasoning.handles import Handles
-from medagent_workflows.reasoning.overview import Overview, overview
+from medagent_workflows.reasoning.opening import opened
+from medagent_workflows.reasoning.overview import overview
 from medagent_workflows.reasoning.pictures import Pictures
-from medagent_workflows.reasoning.recording import Opened, Told, Used
+from medagent_workflows.reasoning.recording import Opened, Used
 
 Next = Literal["act", "draft", "end"]
 
-_LEAST_OVERVIEW = 100  # tokens; with less, nothing of a chart can be told
 _IMAGE_GUESS = (
     1_100  # tokens of one image until the server's own count is known: LLaVA takes 576, Gemma 256, Qwen ≈1,300
 )
-_SMALLEST_DRAFT = 8  # part of the context, kept for the draft where there is no room for all that it may have
 _INVALID_TURNS = 3  # a first try and two repairs of arguments
 _SHARE_OF_DRAFT = 0.25  # of the seconds, kept for the draft: turns that take too long must not leave it without time
 
@@ -84,22 +82,33 @@ class Reasoner:
                 "chart": sorted(self.screening.evidence.slices),
             }
         )
-        view = overview(self.context, self.screening, self.entry)
+        # In a thread: all of the chart is looked through, and others wait for this event loop.
+        view = await asyncio.to_thread(overview, self.context, self.screening, self.entry)
         self.found.update(view.evidence)
         entry = self.asking.journal.intend(self.request.id, "opening", inputs)
         if entry.result is not None:
-            opened = Opened.model_validate_json(entry.result)
-            for evidence_id in opened.told.named:
+            begun = Opened.model_validate_json(entry.result)
+            for evidence_id in begun.told.named:
                 self.handles.name(evidence_id)
         else:
-            opened = await self._opening(view)
-            self.asking.journal.conclude(self.request.id, "opening", canonical_json(opened))
-        self.asking.spent.seconds += opened.seconds
-        if opened.failure is not None:
-            self._end(opened.failure, opened.message)
+            begun = await opened(
+                view,
+                self.request.question,
+                model=self.asking.model,
+                clock=self.asking.clock,
+                bounds=self.asking.bounds,
+                specs=self.specs,
+                handles=self.handles,
+            )
+            self.asking.journal.conclude(self.request.id, "opening", canonical_json(begun))
+        self.asking.spent.seconds += begun.seconds
+        if begun.failure is not None:
+            self._end(begun.failure, begun.message)
             return
-        self.served, self.left_out, self._context = opened.served, opened.left_out, opened.tokens
-        self.conversation = Conversation.begun(PROMPTS.system.text, self._first_words(opened.told))
+        self.served, self.left_out, self._context = begun.served, begun.left_out, begun.tokens
+        # The patient's part, then the question: one patient's requests share more than one question's.
+        first_words = PROMPTS.question_for(begun.told.text, self.request.question)
+        self.conversation = Conversation.begun(PROMPTS.system.text, first_words)
         if not self.specs:  # a model without tools cannot ask for images
             self._show([image for image, _ in self.pictures.newest()])
 
@@ -117,7 +126,7 @@ class Reasoner:
         if not self.specs or not self._may_go_on(number):
             return "draft"
         # (2)
-        request = self._request(self.conversation, self.asking.bounds.reply_tokens)
+        request = self.conversation.turn(self.specs, self.asking.bounds)
         answered = await self.asking.ask(f"model/{number}", "reason", request, self.served, kept=self._seconds_of_draft)
         self.asking.spent.steps += 1
         reply = answered.reply
@@ -197,43 +206,6 @@ class Reasoner:
             images=self.pictures.shown,
         )
 
-    async def _opening(self, view: Overview) -> Opened:
-        """The first words, or how the server failed at them, within the time that the model's part may take."""
-        started = self.asking.clock.now()
-        try:
-            async with asyncio.timeout(self.asking.seconds_left):
-                served, told, left_out, tokens = await self._fitted(view)
-        except ModelError as error:
-            failure, message = error.failure, str(error)
-        except TimeoutError:
-            failure, message = "deadline", "the model server did not answer in time what it serves"
-        else:
-            ended = self.asking.clock.now()
-            return Opened(
-                served=served, told=told, left_out=left_out, tokens=tokens, started_at=started, ended_at=ended
-            )
-        return Opened(failure=failure, message=message, started_at=started, ended_at=self.asking.clock.now())
-
-    async def _fitted(self, view: Overview) -> tuple[Served, Told, tuple[str, ...], int]:
-        """The overview, fitted between what never changes and what is kept free for the draft."""
-        model, bounds = self.asking.model, self.asking.bounds
-        served = await model.served()
-        bare = Conversation.begun(PROMPTS.system.text, self._first_words(Told(text="", tokens=0)))
-        base = await model.tokens(self._request(bare, bounds.reply_tokens))
-        reply = bounds.reply_tokens if self.specs else 0
-        draft = DRAFT_PROMPT + min(bounds.draft_tokens, served.context_tokens // _SMALLEST_DRAFT)
-        free = served.context_tokens - base - reply - draft
-        if free < _LEAST_OVERVIEW:
-            raise ModelError("too_long", f"a context of {served.context_tokens} tokens holds no overview of a chart")
-        text = await view.told(self.handles, model.text_tokens, min(bounds.overview_tokens, free))
-        named = self.handles.known
-        told = Told(text=text.text, tokens=text.tokens, shown=text.shown, total=text.total, named=named)
-        return served, told, text.left_out, base + text.tokens
-
-    def _first_words(self, told: Told) -> str:
-        """The patient's part, then the question: one patient's charts share more than one question's."""
-        return PROMPTS.question_for(told.text, self.request.question)
-
     def _may_go_on(self, number: int) -> bool:
         """Whether another turn with tools fits into every bound. The one that does not is recorded."""
         bounds, spent = self.asking.bounds, self.asking.spent
@@ -267,16 +239,6 @@ class Reasoner:
         """Tokens that the conversation may still grow by, the draft kept free: in the context, and in the run."""
         in_run = self.asking.bounds.tokens - self.asking.spent.tokens
         return min(self._served_tokens, in_run) - self._context - self._kept
-
-    def _request(self, conversation: Conversation, tokens_max: int) -> ModelRequest:
-        bounds = self.asking.bounds
-        return ModelRequest(
-            messages=tuple(conversation.messages),
-            tools=self.specs,
-            tool_choice="auto" if self.specs else "none",
-            sampling=Sampling(temperature=bounds.temperature, seed=bounds.seed, tokens_max=tokens_max),
-            adapter=bounds.adapter,
-        )
 
     def _show(self, wanted: list[ImageRef]) -> None:
         """Images beside their short names, as far as the bound allows."""
