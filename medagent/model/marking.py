@@ -19,9 +19,14 @@ _BRACKET_SIGN = re.compile(
 
 def neutral(text: str) -> str:
     """The text without signs that control a terminal, a direction of writing, a chat template or a tokenizer."""
+    if not text.isprintable():  # what is printable holds none of these
+        text = _without_controls(text)
+    return _BRACKET_SIGN.sub("(", _TEMPLATE_SIGN.sub("‹", text))
+
+
+def _without_controls(text: str) -> str:
     shown = "".join(" " if unicodedata.category(sign) in ("Cc", "Zl", "Zp") else sign for sign in text)
-    shown = "".join(sign for sign in shown if unicodedata.category(sign) not in ("Cf", "Co", "Cs", "Cn"))
-    return _BRACKET_SIGN.sub("(", _TEMPLATE_SIGN.sub("‹", shown))
+    return "".join(sign for sign in shown if unicodedata.category(sign) not in ("Cf", "Co", "Cs", "Cn"))
 
 
 def marked(text: str, longest: int = 200) -> str:

@@ -77,7 +77,7 @@ class Channel:
             headers={"Accept-Encoding": "identity"} | _authorization(api_key),
             follow_redirects=False,
             trust_env=False,
-            verify=ssl.create_default_context() if root.startswith("https:") else True,
+            verify=_trust(root),
             # The deadline is of the whole exchange, whatever a single read takes.
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
             limits=httpx.Limits(
@@ -166,6 +166,11 @@ class Channel:
                 break
         wait = seconds_of(response.headers.get("Retry-After"), self._clock.now())
         return refusal(response.status_code, said.decode("utf-8", "replace"), wait)
+
+
+def _trust(root: str) -> ssl.SSLContext:
+    """Whose certificates count: those that the system trusts. Plain HTTP needs none, and reading them takes 25 ms."""
+    return ssl.create_default_context() if root.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _authorization(api_key: SecretStr | None) -> dict[str, str]:
