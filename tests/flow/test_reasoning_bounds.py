@@ -163,6 +163,30 @@ def test_without_tools_the_newest_images_are_shown_within_the_bound(home: Path, 
     assert recorded.dossier.mode.images
 
 
+def test_an_image_that_the_context_would_not_hold_is_not_shown(home: Path, chart: Path, tmp_path: Path) -> None:
+    with (
+        model_server(lambda _: answer(abstain="nothing_to_add"), context_tokens=3_600) as server,
+        desk(home, server, images=images_in(tmp_path), model_tools=False) as at,
+    ):
+        recorded = at.run(chart)
+        (request,) = server.requests
+    assert (request.pictures, reached(recorded)) == (0, {"context"})
+    assert "i1 (not shown)" in request.text
+    assert not recorded.dossier.mode.images
+
+
+def test_where_the_server_counts_nothing_the_context_holds_all_the_same(home: Path, chart: Path) -> None:
+    script = restless(("search_guidelines", {"words": "kidney diabetes"}))
+    with (
+        model_server(script, context_tokens=12_000, lacks=["usage"]) as server,
+        desk(home, server, model_steps_max=64) as at,
+    ):
+        recorded = at.run(chart)
+    assert recorded.dossier.reasoning is not None
+    assert recorded.dossier.reasoning.ended == "drafted"
+    assert reached(recorded) == {"context"}
+
+
 def test_an_image_that_cannot_be_read_is_named_in_the_dossier(home: Path, chart: Path, tmp_path: Path) -> None:
     """Found readable when it was listed, and not when it was to be shown."""
     images = images_in(tmp_path)

@@ -33,6 +33,7 @@ from medagent.canonical import public_json
 from medagent.errors import StoreError
 from medagent.evidence import ImageRef
 from medagent.images import ImageSource
+from medagent.propositions import Threshold
 from medagent.records import Reasoning
 from medagent_workflows.recommending import Recorded
 
@@ -210,18 +211,34 @@ def test_a_draft_that_is_never_repaired_leaves_the_engine_unharmed(home: Path, c
         assert of_engine(recorded) == of_engine(alone.run(chart))
 
 
-def test_a_repair_that_loses_what_was_good_leaves_that_standing(home: Path, chart: Path) -> None:
+@pytest.mark.parametrize(
+    "repair", ["I give up.", written(value("f999", Decimal(1)))], ids=["no draft", "nothing that can be taken"]
+)
+def test_a_repair_that_loses_what_was_good_leaves_that_standing(home: Path, chart: Path, repair: str) -> None:
     def script(asked: Asked) -> Turn:
         if asked.schema is None:
             return say("Enough.")
         if "could not be used" in asked.last:
-            return say("I give up.")
+            return say(repair)
         return answer(*newest(Told(asked.text)), value("f999", Decimal(1)))
 
     with model_server(script) as server, desk(home, server) as at:
         recorded = at.run(chart)
     assert (part_of(recorded).ended, part_of(recorded).repairs) == ("drafted", 2)
     assert [one.author for one in recorded.dossier.recommendations].count("model") == 1
+
+
+def test_a_repair_that_withdraws_all_is_taken_at_its_word(home: Path, chart: Path) -> None:
+    def script(asked: Asked) -> Turn:
+        if asked.schema is None:
+            return say("Enough.")
+        if "could not be used" in asked.last:
+            return answer(abstain="nothing_to_add")
+        return answer(*newest(Told(asked.text)), value("f999", Decimal(1)))
+
+    with model_server(script) as server, desk(home, server) as at:
+        recorded = at.run(chart)
+    assert (part_of(recorded).ended, part_of(recorded).detail) == ("abstained", "nothing_to_add")
 
 
 def test_what_the_verifier_refused_may_be_put_right_once(home: Path, chart: Path) -> None:
@@ -244,7 +261,10 @@ def test_what_the_verifier_refused_may_be_put_right_once(home: Path, chart: Path
     assert not [word for word in (*SECRETS, "claim-", "fact-", "reading-") if word in said]
     (noted,) = [one for one in recorded.dossier.recommendations if one.author == "model"]
     assert [claim.kind for claim in noted.claims] == ["value"]
-    assert len(recorded.dossier.considerations) == 2  # the refused one is kept for reviewers
+    # The refused one is kept for reviewers, with what it rests on.
+    refused, _ = recorded.dossier.considerations
+    kept = {one.id for one in recorded.dossier.evidence}
+    assert {one.of for one in refused.propositions if isinstance(one, Threshold)} <= kept
 
 
 # Side by side.

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from medagent.errors import ImageError
 from medagent.evidence import ImageRef
@@ -37,19 +38,14 @@ class Pictures:
         findings."""
         return tuple(f"image {image}: cannot be read" for image in dict.fromkeys(self.unreadable))
 
-    def newest(self) -> tuple[tuple[ImageRef, Picture], ...]:
-        """As many of the newest images as may be shown and have pixels."""
+    def newest(self) -> tuple[ImageRef, ...]:
+        """As many of the newest images as may be shown."""
         if self.bounds.images == 0 or self.source is None:
             return ()
-        found: list[tuple[ImageRef, Picture]] = []
-        for image in self.listed():
-            if len(found) == self.bounds.images:
-                self.spent.refuse("images")
-                break
-            picture = self.show(image)
-            if picture is not None:
-                found.append((image, picture))
-        return tuple(found)
+        found = tuple(islice(self.listed(), self.bounds.images + 1))
+        if len(found) > self.bounds.images:
+            self.spent.refuse("images")
+        return found[: self.bounds.images]
 
     def show(self, image: ImageRef) -> Picture | None:
         """One image for the model. None: none may be shown any more, or this one has no readable pixels."""

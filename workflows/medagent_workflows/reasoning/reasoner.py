@@ -7,6 +7,7 @@ graph that was cut off half-way goes on. Nothing here decides what is shown: the
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -110,7 +111,7 @@ class Reasoner:
         first_words = PROMPTS.question_for(begun.told.text, self.request.question)
         self.conversation = Conversation.begun(PROMPTS.system.text, first_words)
         if not self.specs:  # a model without tools cannot ask for images
-            self._show([image for image, _ in self.pictures.newest()])
+            self._show(self.pictures.newest())
 
     async def turn(self, number: int) -> Next:
         """One turn: the model asks for tools, or has seen enough.
@@ -240,7 +241,7 @@ class Reasoner:
         in_run = self.asking.bounds.tokens - self.asking.spent.tokens
         return min(self._served_tokens, in_run) - self._context - self._kept
 
-    def _show(self, wanted: list[ImageRef]) -> None:
+    def _show(self, wanted: Sequence[ImageRef]) -> None:
         """Images beside their short names, as far as the bound allows."""
         shown: list[Picture] = []
         names: list[str] = []
