@@ -17,6 +17,12 @@ from builders.plain_record import Basis, Entry, Unsupported, is_of_childhood, is
 
 def check(said: Json, basis: Basis) -> None:
     """Raises Unsupported where a proposition is not true of the bytes, Open where this script cannot tell."""
+    if said["kind"] == "absence" and said["state"] not in _CAN_BE_ABSENT[basis.value_set(said["value_set"])["kind"]]:
+        raise Unsupported(f"nothing of its kind is ever {said['state']}")
+    _true(said, basis)
+
+
+def _true(said: Json, basis: Basis) -> None:
     try:
         _CHECKS[said["kind"]](said, basis)
     except (KeyError, IndexError) as error:
@@ -150,8 +156,6 @@ def _presence(said: Json, basis: Basis) -> None:
 def _absence(said: Json, basis: Basis) -> None:
     """The reading was complete, and nothing of its types matches in that state and period."""
     query, value_set = _complete(said, basis), basis.value_set(said["value_set"])
-    if said["state"] not in _CAN_BE_ABSENT[value_set["kind"]]:
-        raise Unsupported(f"nothing of its kind is ever {said['state']}")
     for entry in basis.entries(query["resource_types"], value_set):
         if not in_state(entry.resource, entry.pointer, said["state"], basis.as_of, basis.zone, value_set):
             continue
@@ -259,7 +263,7 @@ def _truth(node: Json, criterion: Json, basis: Basis) -> str:
         if not node["propositions"] and node["truth"] != "unknown":
             raise Unsupported("a leaf that is decided by nothing")
         for proposition in node["propositions"]:
-            check(proposition, basis)
+            _true(proposition, basis)
         return str(node["truth"])
     children = [criterion["of"]] if kind == "not" else list(criterion["of"])
     if node["operator"] != _CONNECTIVES.get(kind) or len(children) != len(node["children"]):

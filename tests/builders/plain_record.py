@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that was read for one run, as plain JSON: which entries are the patient's, what they are about, how old somebody is.
+"""All that was read for one run, as plain JSON: whose entries these are and what they are about.
 
 For `builders.reevaluation`. Imports nothing of MedAgent.
 """
@@ -62,7 +62,7 @@ class Basis:
     texts: Mapping[str, str] = field(default_factory=dict)
     """Kept guideline texts by SHA-256. Without them a statement is `open`."""
 
-    @property
+    @cached_property
     def person(self) -> Json:
         """The Patient resource."""
         own = (one for one in self.resources.values() if one["resourceType"] == "Patient" and self.is_own(one))
@@ -107,17 +107,23 @@ class Basis:
 
     def entries(self, types: Sequence[str], value_set: Json) -> Iterator[Entry]:
         """Every entry of these types that is about a value set and was known at `as_of`."""
-        others = self.others
+        for entry, codes, words in self._statements:
+            if entry.resource["resourceType"] not in types:
+                continue
+            if is_coded(codes, value_set) or is_named(words, value_set):
+                yield entry
+
+    @cached_property
+    def _statements(self) -> list[tuple[Entry, set[tuple[str, str]], list[str]]]:
+        """What the patient's chart said at `as_of`, with its codes and words."""
+        found = []
         for digest, resource in self.resources.items():
-            if resource["resourceType"] not in types or not self.is_own(resource) or is_void(resource):
+            if not self.is_own(resource) or is_void(resource) or not known_at(resource, self.as_of, self.zone):
                 continue
             parts = [f"/component/{index}" for index in range(len(resource.get("component", [])))]
             for pointer in ("", *parts):
-                codes, words = concept_of(resource, pointer, others)
-                if not is_coded(codes, value_set) and not is_named(words, value_set):
-                    continue
-                if known_at(resource, self.as_of, self.zone):
-                    yield Entry(digest, pointer, resource)
+                found.append((Entry(digest, pointer, resource), *concept_of(resource, pointer, self.others)))
+        return found
 
     def is_about(self, entry: Entry, value_set: Json) -> bool:
         """Whether an entry may be about a value set."""

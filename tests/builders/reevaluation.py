@@ -11,8 +11,9 @@ kind of claim in the shortest way:
     assert not unsupported(found)
 
 `Judged.verdict` is `holds`, `fails`, or `open`: this script cannot tell (a unit that it does not know, say), which is
-neither. What it asks of each kind stands in `builders.plain_claims`. Beyond the truth of each claim it asks that no older result
-stands without the newest one, and that every number in the sentence comes from the claim or from its evidence.
+neither. What it asks of each kind stands in `builders.plain_claims`. Beyond the truth of each claim it asks that no
+older result stands without the newest one, and that every number in the sentence comes from the claim or from its
+evidence.
 """
 
 import json

@@ -12,12 +12,6 @@ from builders.reevaluation import basis_of, claims_of, reevaluated
 
 from medagent.verifier import consider
 
-HARMLESS = {
-    ("value", "element"),
-    ("statement", "passage"),
-}
-"""Lies that leave what is said true."""
-
 
 @cache
 def truth() -> tuple[tuple[Json, ...], Basis]:
