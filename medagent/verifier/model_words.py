@@ -48,10 +48,8 @@ _DOSE = re.compile(
 
 def unfit_thought(text: str) -> str | None:
     """Why a thought may not be shown. None: nothing speaks against it."""
-    plain = _plain(text)
-    for what, pattern in (("a certainty", _CERTAINTY), ("a dose or a number", _DOSE)):
-        if pattern.search(plain) is not None:
-            return f"it states {what}"
+    if _DOSE.search(_plain(text)) is not None:
+        return "it states a dose or a number"
     return unfit_finding(text)
 
 
@@ -66,6 +64,8 @@ def unfit_finding(text: str) -> str | None:
     if _ADDRESS.search(text) is not None:
         return "it holds an address"
     plain = _plain(text)
+    if _CERTAINTY.search(plain) is not None:
+        return "it states a certainty"
     if forbidden_wording(plain) is not None or any(one.search(plain) for one in (_COMMAND, _DIRECTION)):
         return "it commands, or claims more than is known"
     return None

@@ -474,6 +474,8 @@ class TestWords:
             "a nodule of 8 mm",
             "opacity of ⅔ of the lung",
             "Start antibiotics",
+            "clear lungs, certainly",
+            "diagnostic of pneumonia",
             "see www.example",
             "\u202eopacity",
             "必要",
