@@ -8,7 +8,7 @@ wrong is a fault of ours and ends the run.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from medagent.canonical import canonical_json, public_json
@@ -93,9 +93,9 @@ class Acting:
         return tuple(done)
 
     def _count(self, done: Sequence[Used], allowed: int) -> None:
-        """Tools that ran side by side took the time from the first start to the last end."""
+        """What the turn took: tools that ran side by side took their time together."""
         self.spent.tool_calls += min(len(done), max(allowed, 0))
-        self.spent.seconds += (max(one.ended_at for one in done) - min(one.started_at for one in done)).total_seconds()
+        self.spent.seconds += _seconds_of(done)
         if len(done) > allowed:
             self.spent.refuse("tool_calls")
 
@@ -167,3 +167,12 @@ class Acting:
         """Brings back the short names that an earlier process gave."""
         for evidence_id in used.told.named:
             self.handles.name(evidence_id)
+
+
+def _seconds_of(done: Sequence[Used]) -> float:
+    """Seconds in which any of them ran. Where a process died between two, the time until another went on is none."""
+    seconds, until = 0.0, datetime.min.replace(tzinfo=UTC)
+    for one in sorted(done, key=lambda used: used.started_at):
+        seconds += max((one.ended_at - max(one.started_at, until)).total_seconds(), 0.0)
+        until = max(until, one.ended_at)
+    return seconds
