@@ -74,8 +74,9 @@ async def recommend(
 async def resume(services: Services, source: ChartSource, request_id: str, models: Models | None = None) -> Recorded:
     """Goes on with a recorded request that has no outcome yet; of one that has, gives that.
 
-    Steps: (1) the recorded outcome, if there is one; (2) the recorded request; (3) the chart as it was asked about;
-    (4) the graph from its checkpoint, and what was asked of model and tools from the journal: nothing is asked twice.
+    Steps: (1) the recorded outcome, if there is one, after what a process left undone that died right behind it; (2)
+    the recorded request; (3) the chart as it was asked about; (4) the graph from its checkpoint, and what was asked of
+    model and tools from the journal: nothing is asked twice.
     Raises StoreError for a request that was never recorded, JournalError where the chart, the pack or the prompts are
     no longer what the run began with.
     """
@@ -83,6 +84,9 @@ async def resume(services: Services, source: ChartSource, request_id: str, model
     # (1)
     stored = services.store.outcome_of(request_id, tenant)
     if stored is not None:
+        if models is not None:
+            await models.checkpointer.adelete_thread(_thread(tenant, request_id))
+        services.store.seal()
         return Recorded(Dossier.model_validate(parse_json(stored)), stored)
     # (2)
     request = Request.model_validate(parse_json(services.store.request(request_id, tenant)))
@@ -120,7 +124,7 @@ async def _walk(
 
 async def _walk_durably(request: Request, bench: Workbench, checkpointer: BaseCheckpointSaver[str]) -> None:
     """Each step is durable before the next begins. What is left of it when the outcome is recorded is deleted."""
-    thread = f"{request.tenant}/{request.id}"
+    thread = _thread(request.tenant, request.id)
     graph = build_graph(checkpointer)
     begun = await checkpointer.aget_tuple({"configurable": {"thread_id": thread}})
     await graph.ainvoke(
@@ -130,6 +134,11 @@ async def _walk_durably(request: Request, bench: Workbench, checkpointer: BaseCh
         durability="sync",
     )
     await checkpointer.adelete_thread(thread)
+
+
+def _thread(tenant: str, request_id: str) -> str:
+    """What LangGraph files a run's checkpoints under."""
+    return f"{tenant}/{request_id}"
 
 
 def _most_steps(bench: Workbench) -> int:
