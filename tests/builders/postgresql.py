@@ -64,6 +64,13 @@ def copied(url: str) -> str:
     return f"{server}/{name}"
 
 
+def drop(url: str) -> None:
+    """Ends a database of its own, and whoever is still connected to it."""
+    server, _, name = url.rpartition("/")
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 def programs() -> Path | None:
     """The folder of PostgreSQL's programs; of Debian's versions the newest. None: it is not installed."""
     found = shutil.which("initdb")
