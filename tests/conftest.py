@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures that every test may use."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,16 @@ import pytest
 from builders import postgresql
 from builders.store import DATABASES, Records
 
+from medagent.settings import Settings
 from medagent.store import upgrade
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+def pytest_configure() -> None:
+    """The settings of whoever runs the tests are none of theirs: a model would speak where none is expected."""
+    for name in Settings.model_fields:
+        os.environ.pop(f"MEDAGENT_{name.upper()}", None)
 
 
 @pytest.fixture(scope="session")

@@ -21,9 +21,11 @@ from medagent.records import (
     Considerations,
     DecisiveToken,
     Dossier,
+    Finding,
     Limit,
     ModelRef,
     OutcomeKind,
+    Reason,
     ReasoningEnd,
 )
 from medagent.sentences import forbidden_wording
@@ -183,10 +185,10 @@ ENDS: dict[ReasoningEnd, str] = {
     "abstained": "The model had nothing to add",
     "disagreed": "The model's samples did not agree",
     "unavailable": "The model did not take part: its server gave no answer",
-    "deadline": "The model did not take part: time ran out",
+    "deadline": "The model was not done in time",
     "too_long": "The model did not take part: the chart is more than it can take in",
     "refused": "The model did not take part: its server refused the request",
-    "invalid_output": "The model did not take part: what it wrote could not be used",
+    "invalid_output": "What the model wrote could not be used",
 }
 
 
@@ -195,6 +197,56 @@ def test_where_nothing_is_the_models_it_is_said_why(ended: ReasoningEnd, said: s
     text = flat(text_of(with_model(runs["diabetes-kidney"].dossier, ended=ended)))
     assert said in text
     assert "what follows is the guideline engine's alone" in text
+
+
+def test_a_model_that_found_no_evidence_is_not_said_to_have_agreed(runs: dict[str, Recorded]) -> None:
+    changes: dict[str, Any] = {"ended": "abstained", "detail": "missing_evidence"}
+    text = flat(text_of(with_model(runs["diabetes-kidney"].dossier, **changes)))
+    assert "it found nothing in the chart to answer from" in text
+    assert "nothing to add" not in text
+    assert "missing_evidence" not in text
+
+
+def test_a_model_that_was_not_heard_is_not_said_to_be_missing_from_the_settings(runs: dict[str, Recorded]) -> None:
+    silent = {"mode": runs["healthy"].dossier.mode, "outcome": OutcomeKind.ABSTAINED, "reason": Reason.UNAVAILABLE}
+    dossier = with_model(runs["healthy"].dossier, ended="unavailable", detail="Nobody answers.")
+    text = flat(text_of(dossier.model_copy(update=silent)))
+    assert "guideline engine alone, the model did not answer" in text
+    assert "no rule of the pack put anything forward, and nothing came of the model" in text
+    assert "Nobody answers." in text
+    assert "medagent model check" in text
+    assert "no model configured" not in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_what_was_asked_leads_the_page(width: int, runs: dict[str, Recorded]) -> None:
+    asked = {"request": runs["healthy"].dossier.request.model_copy(update={"question": "Why\x1b[31m\n\nnow?"})}
+    text = flat(text_of(with_model(runs["healthy"].dossier).model_copy(update=asked), width))
+    assert "Asked: “Why\N{REPLACEMENT CHARACTER}[31m now?”" in text
+    assert "only a model takes up questions" not in text
+    alone = flat(text_of(runs["healthy"].dossier.model_copy(update=asked), width))
+    assert "(recorded; only a model takes up questions)" in alone
+
+
+def test_a_question_of_any_length_leaves_room_for_the_answer(runs: dict[str, Recorded]) -> None:
+    asked = {"request": runs["healthy"].dossier.request.model_copy(update={"question": "why " * 500})}
+    assert len(text_of(runs["healthy"].dossier.model_copy(update=asked)).splitlines()) < 20
+
+
+def test_what_of_the_model_did_not_hold_is_counted_by_statement(runs: dict[str, Recorded]) -> None:
+    dossier = with_notes(runs["diabetes-kidney"].dossier)
+    refused = [Finding(check="7 proposition", proposition=name, passed=False) for name in ("claim-1", "claim-2")]
+    findings = (*dossier.findings, *refused, refused[0])
+    text = flat(text_of(dossier.model_copy(update={"findings": findings})))
+    assert "3 failed; 2 statements of the model did not hold and are not shown" in text
+
+
+def test_lines_that_do_not_fit_go_on_below_their_text(runs: dict[str, Recorded]) -> None:
+    lines = text_of(runs["diabetes-kidney"].dossier, 60).splitlines()
+    marks = [number for number, line in enumerate(lines) if line.startswith("    • ")]
+    after = [lines[number + 1] for number in marks if len(lines[number].rstrip()) > 50]
+    assert after
+    assert all(line.startswith(("      ", "    • ")) for line in after)
 
 
 def test_where_nothing_of_a_draft_stands_it_is_said(runs: dict[str, Recorded]) -> None:

@@ -33,6 +33,7 @@ def document(dossier: Dossier, stored: bytes) -> JsonObject:
         "reason": dossier.reason.value if dossier.reason is not None else None,
         "tenant": dossier.request.tenant,
         "patient": dossier.request.patient,
+        "question": dossier.request.question,
         "as_of": _time(dossier.request.as_of),
         "created_at": _time(dossier.created_at),
         "mode": dossier.mode.model_dump(),

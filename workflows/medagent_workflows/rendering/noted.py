@@ -29,6 +29,7 @@ _LIMITS = {
     "seconds": "seconds",
     "context": "tokens of context",
 }
+_SAID_ABOVE = ("nothing_to_add", "missing_evidence")  # codes of a draft, which the head of the page says in words
 _LEFT_OUT_SHOWN = 5  # rows; a chart of any size leaves out some of each kind
 
 
@@ -54,8 +55,10 @@ def model_rows(dossier: Dossier) -> Iterator[tuple[str, str]]:
     if reasoning is None:
         return
     yield "model", _work(reasoning)
-    if reasoning.detail:
+    if reasoning.detail and reasoning.detail not in _SAID_ABOVE:
         yield "", plain(reasoning.detail)
+    if reasoning.ended in ("unavailable", "refused"):
+        yield "", "what the server can do: medagent model check"
     reached = [_limit(limit) for limit in reasoning.limits if limit.reached]
     if reached:
         yield "bounds", f"reached: {' · '.join(reached)}"

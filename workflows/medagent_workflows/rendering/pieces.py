@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from medagent.evidence import Calculation, Evidence, Fact, ImageRef
@@ -16,11 +17,11 @@ from medagent.records import Claim
 def statement(claim: Claim, evidence: dict[str, Evidence], lead: str = "") -> RenderableType:
     """A claim with its resources. `lead`: how its text begins, where a heading says that already."""
     mark = {"verified": "•", "summary": "§", "consider": "?", "model_reading": "?"}[claim.standing]
-    text = Text(f"{mark} {claim.text.removeprefix(lead)}", style="dim" if claim.kind == "absence" else "")
+    text = Text(claim.text.removeprefix(lead), style="dim" if claim.kind == "absence" else "")
     sources = dict.fromkeys(name for citation in claim.citations for name in resources(citation.evidence, evidence))
     if sources:
         text.append(f"  {', '.join(sources)}", style="dim")
-    return indented(text)
+    return marked(mark, text)
 
 
 def telling(claims: Sequence[Claim]) -> list[Claim]:
@@ -45,9 +46,18 @@ def resources(evidence_id: str, evidence: dict[str, Evidence]) -> Iterator[str]:
         yield _named(one.source.uri)
 
 
+def marked(mark: str, text: Text) -> RenderableType:
+    """A line of a card behind its mark; what does not fit goes on below the text, not below the mark."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=1)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(mark, style=text.style), text)
+    return Padding(grid, (0, 0, 0, 3))
+
+
 def indented(text: Text) -> RenderableType:
-    """A line of a card."""
-    return Padding(text, (0, 0, 0, 3))
+    """A line of a card that has no mark."""
+    return Padding(text, (0, 0, 0, 5))
 
 
 _RANDOM = re.compile(r"[0-9a-fA-F-]{32,36}")  # a UUID tells a reader nothing

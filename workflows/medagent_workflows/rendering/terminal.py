@@ -11,10 +11,17 @@ from rich.text import Text
 
 from medagent.evidence import Evidence, Fact
 from medagent.propositions import Timing
-from medagent.records import Claim, Dossier, Finding, OutcomeKind, Recommendation
+from medagent.records import Claim, Dossier, OutcomeKind, Recommendation
 from medagent_workflows.rendering.noted import model_rows, noted_card
-from medagent_workflows.rendering.pieces import indented, plain, statement, telling
-from medagent_workflows.rendering.wording import model_name, model_sentence, outcome_sentence, suppressed_because
+from medagent_workflows.rendering.pieces import indented, marked, plain, statement, telling
+from medagent_workflows.rendering.wording import (
+    checks_sentence,
+    model_name,
+    model_sentence,
+    outcome_sentence,
+    question_sentence,
+    suppressed_because,
+)
 
 _STYLES = {
     "harm": "bold red",
@@ -74,16 +81,21 @@ def _version(dossier: Dossier) -> str:
 
 
 def _made_by(dossier: Dossier) -> str:
-    model = "guideline engine alone, no model configured"
     if dossier.mode.model is not None:
-        model = f"guideline engine and {model_name(dossier.mode.model)}"
-    return model if dossier.mode.images else f"{model}, no image analysis"
+        made = f"guideline engine and {model_name(dossier.mode.model)}"
+    elif dossier.reasoning is not None:
+        made = "guideline engine alone, the model did not answer"
+    else:
+        made = "guideline engine alone, no model configured"
+    return made if dossier.mode.images else f"{made}, no image analysis"
 
 
 def _head(dossier: Dossier) -> RenderableType:
     head = Text()
     head.append(plain(dossier.request.patient), style="bold")
     head.append(f"   as of {dossier.request.as_of:%Y-%m-%d %H:%M} UTC\n")
+    if (question := question_sentence(dossier)) is not None:
+        head.append(f"{question}\n")
     style = "bold green" if dossier.outcome is OutcomeKind.OFFERED else "bold yellow"
     head.append(outcome_sentence(dossier), style=style)
     head.append(f"\n{_made_by(dossier)}", style="dim")  # here, since a border is cut where the terminal is narrow
@@ -96,29 +108,30 @@ def _head(dossier: Dossier) -> RenderableType:
 
 def _card(number: int, one: Recommendation, evidence: dict[str, Evidence]) -> RenderableType:
     """Option first, then what makes it doubtful, what it rests on, and whose recommendation it is."""
-    title = Text(f"{number}  ")
-    title.append_text(headline(one))
+    title = Table.grid(padding=(0, 2))
+    title.add_row(str(number), headline(one))
     body: list[RenderableType] = [title]
     by_kind: dict[str, list[Claim]] = {"proposal": [], "criterion": [], "summary": []}
     for claim in one.claims:
         by_kind.setdefault(claim.kind if claim.kind in by_kind else "patient", []).append(claim)
-    body += [indented(Text(f"→ {claim.text}")) for claim in by_kind["proposal"]]
-    body += [indented(Text(f"! {warning}", style="yellow")) for warning in one.warnings]
+    body += [marked("→", Text(claim.text.removeprefix(f"{one.title}: "))) for claim in by_kind["proposal"]]
+    body += [marked("!", Text(warning, style="yellow")) for warning in one.warnings]
     body += [statement(claim, evidence) for claim in telling(by_kind.get("patient", []))]
     body.append(indented(Text(" · ".join(dict.fromkeys(claim.text for claim in by_kind["criterion"])), style="dim")))
-    body += [indented(Text(text, style="dim")) for text in _guidelines(one, by_kind["summary"])]
+    summaries = dict.fromkeys(claim.text for claim in by_kind["summary"])
+    body += [marked("§", Text(text, style="dim")) for text in summaries]
+    body.append(indented(Text(_source(one), style="dim")))
     return Padding(Group(*body), (1, 0, 0, 1))
 
 
 _DAY = len("2024-03-02")
 
 
-def _guidelines(one: Recommendation, summaries: list[Claim]) -> list[str]:
-    """Whose recommendation it is, each said once where several rules of an edition were merged."""
-    texts = [f"§ {claim.text}" for claim in summaries]
+def _source(one: Recommendation) -> str:
+    """Whose recommendation it is and how strong, each said once where several rules of an edition were merged."""
     grade = [] if one.strength is None else [f"{one.strength.scale}: {one.strength.grade}"]
     sources = [rule.source for rule in (one.rule, *one.also) if rule is not None]
-    return [*dict.fromkeys(texts), " · ".join(dict.fromkeys((*grade, *sources)))]
+    return " · ".join(dict.fromkeys((*grade, *sources)))
 
 
 def _one_line(lines: list[Recommendation], evidence: dict[str, Evidence]) -> RenderableType:
@@ -167,16 +180,8 @@ def _rows(dossier: Dossier) -> Iterator[tuple[str, str]]:
     if len(dossier.skipped) > _SKIPPED_SHOWN:
         yield "", f"and {len(dossier.skipped) - _SKIPPED_SHOWN} more, see --format json"
     yield from model_rows(dossier)
-    yield "checks", _checks(dossier.findings)
+    yield "checks", checks_sentence(dossier.findings)
     yield "stored", f"medagent show {dossier.id} --format json"
-
-
-def _checks(findings: tuple[Finding, ...]) -> str:
-    """Empty is no pass: where nothing was drafted, nothing was checked."""
-    if not findings:
-        return "none made: nothing was drafted"
-    failed = sum(not finding.passed for finding in findings)
-    return f"{len(findings)} made, {f'{failed} failed' if failed else 'all passed'}"
 
 
 _SKIPPED_SHOWN = 5  # rows; a broken file can have thousands
