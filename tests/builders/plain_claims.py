@@ -82,7 +82,7 @@ def _about(entry: Entry, name: str | None, basis: Basis) -> None:
 
 def _threshold(said: Json, basis: Basis) -> None:
     """All that the value can be lies on that side of the bound, in the bound's unit."""
-    item = basis.evidence[said["of"]]
+    item, comparator = basis.evidence[said["of"]], None
     if item["kind"] == "calculation":
         low, high = _calculated(item, basis)
         if said["unit"] != item["unit"]:
@@ -92,10 +92,15 @@ def _threshold(said: Json, basis: Basis) -> None:
         _about(entry, said["value_set"], basis)
         analyte = basis.value_set(said["value_set"]).get("analyte")
         low, high = amounts(entry.part["valueQuantity"], said["unit"], analyte)
+        comparator = entry.part["valueQuantity"].get("comparator")
     bound = Decimal(said["bound"])
     holds = {
-        "<": high < bound, "<=": high <= bound, ">": low > bound, ">=": low >= bound, "=": low == high == bound,
-    }  # fmt: skip
+        "<": high < bound or (comparator == "<" and high == bound),
+        "<=": high <= bound,
+        ">": low > bound or (comparator == ">" and low == bound),
+        ">=": low >= bound,
+        "=": low == high == bound,
+    }
     if not holds[said["comparison"]]:
         raise Unsupported(f"{low} to {high} is not {said['comparison']} {bound}")
 
@@ -316,6 +321,12 @@ def _image_reading(said: Json, basis: Basis) -> None:
             raise Unsupported("its region lies outside of the image")
 
 
+def _proposal(said: Json, basis: Basis) -> None:
+    """The rule has that option; whether it may be put forward rests on the criteria beside it."""
+    if said["action"] != basis.rules[said["rule"]]["action"]["id"]:
+        raise Unsupported("the rule has another option")
+
+
 _CHECKS: Mapping[str, Callable[[Json, Basis], None]] = {
     "value": _value,
     "threshold": _threshold,
@@ -329,4 +340,5 @@ _CHECKS: Mapping[str, Callable[[Json, Basis], None]] = {
     "criterion": _criterion,
     "hypothesis": _hypothesis,
     "image_reading": _image_reading,
+    "proposal": _proposal,
 }

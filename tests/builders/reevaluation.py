@@ -181,7 +181,7 @@ _OF_UNITS = {"1.73", "2021", "2000", "1976", "1"}
 def _sentence(claim: Json, basis: Basis) -> None:
     """Every number of the sentence stands in the claim, or in what it rests on, or counts that."""
     said = claim["proposition"]
-    if said["kind"] in ("criterion", "statement", "summary"):
+    if said["kind"] in ("criterion", "statement", "summary", "proposal"):
         return
     grounds = [said, *_grounds(said, basis)]
     known = " ".join(str(one) for one in scalars(grounds))
