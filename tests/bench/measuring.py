@@ -102,6 +102,11 @@ def spread(ratios: Sequence[float]) -> str:
     return f"{median(ratios):.1f} ({min(ratios):.1f}–{max(ratios):.1f})"
 
 
+def percent(shares: Sequence[float]) -> str:
+    """Median, and the extremes, of shares."""
+    return f"{median(shares):.1%} ({min(shares):.1%}–{max(shares):.1%})"
+
+
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
     """Prints a table below its title; numbers stand to the right."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
