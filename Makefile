@@ -65,7 +65,7 @@ bench: $(VENV)/.dev  ## Measure speed and memory. Prints numbers, judges none.
 	$(BIN)/pytest -s -m bench $(ARGS)
 
 soak: $(VENV)/.dev  ## 100 killed runs on each database, then the slow and the killing tests one by one, ten times over.
-	SOAK_KILLED_RUNS=100 $(BIN)/pytest -q -m chaos $(ARGS) tests/flow/test_killed_runs.py || test $$? -eq 5
+	MEDAGENT_SOAK_KILLED_RUNS=100 $(BIN)/pytest -q -m chaos $(ARGS) tests/flow/test_killed_runs.py || test $$? -eq 5
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "Round $$round of 10"; \
 		$(BIN)/pytest -q -m "slow or chaos" $(ARGS) || { test $$? -eq 5 && echo "No test is marked: slow or chaos." && break; } || exit 1; \
 	done

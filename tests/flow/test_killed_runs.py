@@ -2,7 +2,7 @@
 """Runs whose processes are killed by SIGKILL, up to three times each, until one gets to the outcome: nothing is lost,
 nothing is doubled, and nobody is asked again whose answer is recorded.
 
-A few runs by default; `make soak` takes 100 on each database, which `SOAK_KILLED_RUNS` asks for.
+A few runs by default; `make soak` takes 100 on each database, which `MEDAGENT_SOAK_KILLED_RUNS` asks for.
 """
 
 import json
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.chaos
 
 SEEDS = {"sqlite": 20, "postgresql": 21}
 SAMPLES = {"sqlite": 12, "postgresql": 6}
-RUNS = {name: int(os.environ.get("SOAK_KILLED_RUNS", number)) for name, number in SAMPLES.items()}
+RUNS = {name: int(os.environ.get("MEDAGENT_SOAK_KILLED_RUNS", number)) for name, number in SAMPLES.items()}
 CASES = [
     pytest.param(name, number, id=f"{name}, run {number}", marks=[pytest.mark.services] if name == "postgresql" else [])
     for name, runs in RUNS.items()
