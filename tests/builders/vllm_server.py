@@ -159,6 +159,7 @@ class VllmServer:
             "--served-model-name": self.model,
             "--dtype": "float32",  # bfloat16 answers otherwise in other batches
             "--max-model-len": serving.window,
+            "--max-num-batched-tokens": serving.window,
             "--max-num-seqs": 32,
             "--kv-cache-memory-bytes": serving.cache,
             "--structured-outputs-config": json.dumps(grammar),
@@ -168,6 +169,7 @@ class VllmServer:
         if serving.images:
             options["--limit-mm-per-prompt"] = json.dumps({"image": serving.images})
         flags = ["--enforce-eager", "--enable-auto-tool-choice", "--enable-prompt-tokens-details"]
+        flags.append("--no-enable-chunked-prefill")  # in parts, a prompt with a seed ends the server of a CPU
         named = [str(part) for option in options.items() for part in option]
         folder = self.environment.models / self.model
         return [str(self.environment.program), "serve", str(folder), *named, *flags, *self._more]
@@ -184,10 +186,8 @@ class VllmServer:
                 env=_variables(self.environment.home / "cache", self.serving.threads),
                 start_new_session=True,
             )
-        try:
+        with _guarded(process):
             yield process
-        finally:
-            _end(process)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         began = time.monotonic()
@@ -251,15 +251,28 @@ def _turn(lock: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _guarded(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Ends the whole group, for the engine is a process of its own; also where this process is killed.
+
+    The guard reads from a pipe that only this process holds open: the system closes it when we are gone.
+    """
+    program = f"read -r line; kill -s KILL -- -{process.pid}"
+    with subprocess.Popen(["/bin/sh", "-c", program], stdin=subprocess.PIPE, start_new_session=True) as guard:  # noqa: S603 - the text above
+        try:
+            yield
+        finally:
+            _end(process)
+            guard.kill()  # before the pipe is closed: by then the number may be somebody else's
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The whole group: the engine is a process of its own."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
+            process.wait(STOP)
         except ProcessLookupError:
             break
-        try:
-            process.wait(STOP)
         except subprocess.TimeoutExpired:
             continue
     process.wait()
