@@ -28,6 +28,7 @@ from medagent.errors import CanonicalError
 MAX_DEPTH = 100  # levels; FHIR nests below 30, and Python's stack must survive what a stranger sends
 _EXACT_INTEGER = 2**53 - 1  # RFC 8785: the largest integer that every JSON reader keeps
 _ID_LENGTH = 26  # base32 characters, 130 bits: no two contents share an id by chance
+_ID_BYTES = 20  # enough for these characters; Python's own base32 takes as long as the hash
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -60,7 +61,7 @@ def sha256_hex(data: bytes) -> str:
 
 def content_id(prefix: str, value: object) -> str:
     """An id derived from content: equal content has an equal id on every machine and in every replay."""
-    digest = hashlib.sha256(canonical_json(value)).digest()
+    digest = hashlib.sha256(canonical_json(value)).digest()[:_ID_BYTES]
     return f"{prefix}-{base64.b32encode(digest).decode('ascii').lower()[:_ID_LENGTH]}"
 
 
