@@ -28,7 +28,7 @@ from medagent.errors import CanonicalError
 MAX_DEPTH = 100  # levels; FHIR nests below 30, and Python's stack must survive what a stranger sends
 _EXACT_INTEGER = 2**53 - 1  # RFC 8785: the largest integer that every JSON reader keeps
 _ID_LENGTH = 26  # base32 characters, 130 bits: no two contents share an id by chance
-_ID_BYTES = 20  # enough for these characters; Python's own base32 takes as long as the hash
+_ID_BYTES = 20  # enough for these characters: Python's base32 takes longer than the hash
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number")
