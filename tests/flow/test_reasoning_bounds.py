@@ -146,6 +146,7 @@ def test_a_context_of_2048_tokens(home: Path, chart: Path, tools: bool, ended: s
     assert reasoning.ended == ended
     assert ("context" in reasoning.detail) == (ended == "too_long")
     assert reasoning.left_out or ended == "too_long"
+    assert all(len(prompt_tokens(body)) + body["max_completion_tokens"] <= 2_048 for body in server.bodies)
     with desk(home) as alone:
         assert of_engine(recorded) == of_engine(alone.run(chart))
 

@@ -241,6 +241,25 @@ def test_a_repair_that_withdraws_all_is_taken_at_its_word(home: Path, chart: Pat
     assert (part_of(recorded).ended, part_of(recorded).detail) == ("abstained", "nothing_to_add")
 
 
+def lie(told: Told) -> Json:
+    """About something that no rule of the engine rests on."""
+    return threshold(told.name("f", "potassium [potassium]"), "<", Decimal("1.2"), "mmol/L")
+
+
+def test_a_second_draft_that_is_worse_leaves_the_first_and_there_is_no_third(home: Path, chart: Path) -> None:
+    def script(asked: Asked) -> Turn:
+        if asked.schema is None:
+            return say("Enough.")
+        told = Told(asked.text)
+        return answer(lie(told)) if "could not be used" in asked.last else answer(*newest(told), lie(told))
+
+    with model_server(script) as server, desk(home, server) as at:
+        recorded = at.run(chart)
+    assert [one.key for one in part_of(recorded).model_calls] == ["model/0", "draft/0/0/0", "draft/1/0/0"]
+    (noted,) = [one for one in recorded.dossier.recommendations if one.author == "model"]
+    assert [claim.kind for claim in noted.claims] == ["value"]
+
+
 def test_what_the_verifier_refused_may_be_put_right_once(home: Path, chart: Path) -> None:
     """It is told which of its statements fell and why, without ids that it never saw and without the chart's words."""
 
@@ -250,8 +269,7 @@ def test_what_the_verifier_refused_may_be_put_right_once(home: Path, chart: Path
         told = Told(asked.text)
         if "could not be used" in asked.last:
             return answer(*newest(told))
-        creatinine = told.name("f", "creatinine [serum-creatinine]")
-        return answer(*newest(told), threshold(creatinine, "<", Decimal("1.2"), "mg/dL"))
+        return answer(*newest(told), lie(told))
 
     with model_server(script) as server, desk(home, server) as at:
         recorded = at.run(chart)
