@@ -11,17 +11,21 @@ import unicodedata
 
 OPENING, CLOSING = "«", "»"
 _MARKS = str.maketrans({OPENING: "‹", CLOSING: "›"})
-_TEMPLATE_SIGN = re.compile(r"<(?=[|/!A-Za-z_\\])")
+_TEMPLATE_SIGN = re.compile(r"[<＜﹤](?=\s*[|｜/!A-Za-z_\\])")  # with a space, too: a reader may take it for a mark
 _BRACKET_SIGN = re.compile(
-    r"\[(?=/?(?:INST|SYS|IMG|TOOL|AVAILABLE|SYSTEM|gMASK|CLS|SEP|MASK|PAD|UNK|BOS|EOS)\b)", re.IGNORECASE
+    r"\[(?=/?(?:INST|SYS|SYSTEM|IMG|IMAGE|AUDIO|TOOL|AVAILABLE|ARGS|CALL|THINK|CONTROL|UNUSED|gMASK|sMASK|MASK|CLS|SEP|"
+    r"PAD|UNK|BOS|EOS)(?:\b|_)|e~\[)",
+    re.IGNORECASE,
 )
+"""Of Llama, Mistral, InternLM, GLM, BERT and MiniMax. Brackets of units (`mm[Hg]`, `[iU]`) stay."""
+_TILDE_SIGN = re.compile(r"\](?=~)")  # MiniMax: `]~b]`
 
 
 def neutral(text: str) -> str:
     """The text without signs that control a terminal, a direction of writing, a chat template or a tokenizer."""
     if not text.isprintable():  # what is printable holds none of these
         text = _without_controls(text)
-    return _BRACKET_SIGN.sub("(", _TEMPLATE_SIGN.sub("‹", text))
+    return _TILDE_SIGN.sub(")", _BRACKET_SIGN.sub("(", _TEMPLATE_SIGN.sub("‹", text)))
 
 
 def _without_controls(text: str) -> str:

@@ -22,7 +22,7 @@ _PER_MOLE = {"creatinine": Decimal("113.12")}  # g/mol
 def unit_of(quantity: Json) -> str:
     """The unit as UCUM writes it, as far as it is known here."""
     unit = str(quantity.get("code") or quantity.get("unit") or "").strip().replace("µ", "u").replace("μ", "u")
-    unit = re.sub(r"(?<=[a-z])l\b", "L", unit)
+    unit = re.sub(r"\b([dmu]?)l\b", r"\1L", unit)
     return _SPELLINGS.get(unit.lower(), unit)
 
 

@@ -6,7 +6,6 @@ replaced. How many tokens a text takes only the served model's tokenizer says; a
 is estimated from one count and then confirmed.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,6 @@ Count = Callable[[str], Awaitable[int]]
 
 _LETTERS_PER_TOKEN = 6  # more than any tokenizer gets out of dates, codes and numbers: longer texts need no count
 _MARGIN = 0.95  # an estimate that is a little too long costs a further count
-_OPENING = re.compile(r"[<＜﹤](?=\s*[|/!A-Za-z_\\])")  # what a reader may still take for a mark: `< /data>`
 _TRIES = 5  # counts of one text at most; each but the first cuts by what the one before measured
 
 
@@ -46,8 +44,7 @@ class Fitted:
 
 def as_data(tool: str, lines: Sequence[str]) -> str:
     """Lines within a mark that nothing in them can end."""
-    inside = (_OPENING.sub("‹", neutral(line)) for line in lines)
-    return "\n".join((f'<data tool="{tool}">', *inside, "</data>"))
+    return "\n".join((f'<data tool="{tool}">', *map(neutral, lines), "</data>"))
 
 
 def told_line(line: Line, handles: Handles) -> str:
