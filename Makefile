@@ -62,7 +62,7 @@ test-rest: $(VENV)/.dev
 	else set -x; $(PYTEST) -m "$(MARKED)"; fi
 
 bench: $(VENV)/.dev  ## Measure speed and memory. Prints numbers, judges none.
-	$(BIN)/pytest -s -m bench $(ARGS)
+	$(BIN)/pytest -s -m bench tests/bench/bench_*.py $(ARGS)
 
 soak: $(VENV)/.dev  ## 100 killed runs on each database, then the slow and the killing tests one by one, ten times over.
 	MEDAGENT_SOAK_KILLED_RUNS=100 $(BIN)/pytest -q -m chaos $(ARGS) tests/flow/test_killed_runs.py || test $$? -eq 5
