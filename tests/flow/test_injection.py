@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text that wants to be obeyed, in a chart, an image's tags, a guideline or a question: a model reads it as data within
+marks that it cannot end, nothing else of what the model is sent changes, and a model that obeys gets nowhere."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders.fhir import Json
+from builders.injection import (
+    BEGIN,
+    END,
+    SIGNS,
+    attacks_in,
+    infected,
+    infected_guideline,
+    inside,
+    outside,
+    planted,
+    shingles,
+    told_to,
+)
+from builders.model_server import Asked, Turn, calls, model_server, say
+from builders.reasoning_scripts import answer, desk, images_in, pack_that_keeps
+from builders.tools import IMAGE_UID
+
+from medagent_workflows.prompts import PROMPTS
+from medagent_workflows.recommending import Recorded
+
+AT_ONCE = 30  # texts of one chart; a tool tells 50 lines at most
+PLENTY: dict[str, Any] = {
+    "model_tool_calls_max": 256,
+    "model_tokens_max": 100_000_000,
+    "model_tool_tokens_max": 500_000,
+    "model_overview_tokens_max": 500_000,
+    "model_images_max": 4,
+}
+CONTEXT = 4_000_000  # tokens: nothing is left out for want of room
+LOOKS: Sequence[tuple[str, Json]] = (
+    ("list_problems", {"limit": 50}),
+    ("list_medications", {"state": "all", "limit": 50}),
+    ("list_allergies", {"limit": 50}),
+    *(("list_labs", {"analyte": f"LOINC {code}", "limit": 50}) for code in ("77777-7", "88888-8", "66666-6")),
+    ("search_chart", {"kind": "condition", "limit": 50}),
+    ("search_chart", {"kind": "procedure", "limit": 50}),
+    ("search_chart", {"kind": "document", "limit": 50}),
+    ("search_chart", {"kind": "imaging", "limit": 50}),
+    ("timeline", {"limit": 50}),
+    ("search_notes", {"words": BEGIN, "limit": 50}),
+    ("list_images", {"limit": 50}),
+    ("search_guidelines", {"words": "metformin", "limit": 50}),
+)
+
+
+def curious(asked: Asked) -> Turn:
+    """Looks at everything, reads every note and asks for images, then has nothing to add."""
+    if asked.schema is not None:
+        return answer(abstain="nothing_to_add")
+    if asked.step == 0:
+        return calls(*LOOKS)
+    if asked.step == 1:
+        notes = dict.fromkeys(re.findall(r"^\[(f\d+)[^\]]*\] .*DocumentReference", asked.text, re.MULTILINE))
+        images = dict.fromkeys(re.findall(r"^\[(i\d+)", asked.text, re.MULTILINE))
+        looks = [("read_note", {"note": name, "length": 6000}) for name in notes]
+        return calls(*looks, *(("view_image", {"image": name}) for name in list(images)[:4]))
+    return say("That is enough.")
+
+
+@dataclass(frozen=True)
+class Conversed:
+    """What a model was sent in one run, and what was recorded."""
+
+    bodies: list[Json]
+    recorded: Recorded
+
+    @property
+    def told(self) -> list[str]:
+        """Every text that it was told."""
+        return told_to(self.bodies[-1])
+
+
+def conversed(folder: Path, texts: Sequence[str], question: str) -> Conversed:
+    """A whole run over a chart that these texts are planted in."""
+    uids = (f"1.2.826.0.1.3680043.8.498.7.{number}.1.1" for number in range(len(texts)))
+    images = images_in(folder / "images", IMAGE_UID, *uids)
+    pack = pack_that_keeps(infected_guideline(texts))
+    with (
+        model_server(curious, context_tokens=CONTEXT) as server,
+        desk(folder / "home", server, pack=pack, images=images, **PLENTY) as at,
+    ):
+        recorded = at.run(infected(folder, texts), question=question)
+        return Conversed(server.bodies, recorded)
+
+
+def harmless(count: int) -> list[str]:
+    return [f"Words of a harmless kind, number {number} of them" for number in range(count)]
+
+
+Attacked = tuple[Sequence[str], Conversed]
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Conversed:
+    """The same chart, with harmless words in the place of attacks."""
+    return conversed(tmp_path_factory.mktemp("clean"), harmless(AT_ONCE), planted("Is this patient well?"))
+
+
+@pytest.fixture(scope="module", params=["signs", pytest.param("corpora", marks=pytest.mark.data)])
+def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Attacked]:
+    """Runs over charts that hold these attacks, so many at once."""
+    if request.param == "signs":
+        attacks: Sequence[str] = SIGNS
+    else:
+        attacks = attacks_in(request.getfixturevalue("shared_data") / "injection")
+        assert len(attacks) > 150
+    runs: list[Attacked] = []
+    for start in range(0, len(attacks), AT_ONCE):
+        texts = [*attacks[start : start + AT_ONCE]]
+        texts += harmless(AT_ONCE - len(texts))
+        question = planted(" ".join(texts))
+        runs.append((texts, conversed(tmp_path_factory.mktemp("attacked"), texts, question)))
+    return runs
+
+
+PLACES = 9
+"""In so many places, at least, a text is told: a note, found and read, an entry of each list, an image, a passage."""
+
+
+def test_what_is_planted_is_told_within_marks_and_never_outside(attacked: list[Attacked]) -> None:
+    for texts, run in attacked:
+        attacks = set().union(*(shingles(text) for text in texts))
+        assert sum(inside(text).count(BEGIN) for text in run.told) >= PLACES * len(texts)
+        for text in run.told:
+            assert BEGIN not in outside(text)
+            assert END not in outside(text)
+            assert shingles(outside(text)) & {one for one in attacks if one.count(" ") >= 3} == set()
+
+
+@pytest.mark.data
+def test_every_attack_of_the_corpora_is_told_whole_somewhere(shared_data: Path, attacked: list[Attacked]) -> None:
+    for texts, run in attacked:
+        told = " ".join(re.findall(r"\w+", " ".join(map(inside, run.told)).casefold()))
+        for text in texts:
+            if text not in SIGNS:
+                assert [one for one in shingles(text) if one not in told] == []
+
+
+def test_marks_cannot_be_opened_or_closed_by_what_stands_in_them(attacked: list[Attacked]) -> None:
+    for _, run in attacked:
+        for text in run.told:
+            marks = re.findall("[«»]", text)
+            assert marks == ["«", "»"] * (len(marks) // 2)
+        for text in told_by_tools(run.bodies[-1]):
+            assert re.fullmatch(r'<data tool="[a-z_]+">\n.*\n</data>', text, re.DOTALL)
+            assert re.findall(r"</?\s*[a-z]+", text) == ["<data", "</data"]
+
+
+def told_by_tools(body: Json) -> list[str]:
+    return [one["content"] for one in body["messages"] if one["role"] == "tool"]
+
+
+OURS = re.compile(r'<data tool="[a-z_ ]+">|</data>|<refused>|</refused>')
+SIGN = re.compile(
+    r"[<＜﹤]\s*[|｜/!A-Za-z_\\]|\[/?(?:INST|TOOL|AVAILABLE|SYSTEM|IMG|UNUSED|gMASK)|\]~|\[e~\[", re.IGNORECASE
+)  # the brackets are those of Llama, Mistral, InternLM, GLM and MiniMax
+
+
+def test_no_sign_of_templates_tokenizers_or_terminals_is_told(attacked: list[Attacked]) -> None:
+    for _, run in attacked:
+        for text in run.told:
+            assert SIGN.findall(OURS.sub("", text)) == []
+            hidden = {sign for sign in text if unicodedata.category(sign) in ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")}
+            assert hidden <= {"\n"}
+
+
+# standards: 50
+def test_all_that_is_sent_beside_is_as_in_a_clean_run(attacked: list[Attacked], clean: Conversed) -> None:
+    """Tools, schema, sampling and bounds, byte for byte; and so are patient, scopes and prompts of the record."""
+    for _, run in attacked:
+        assert [_beside(body) for body in run.bodies] == [_beside(body) for body in clean.bodies]
+        assert [_roles(body) for body in run.bodies] == [_roles(body) for body in clean.bodies]
+        assert {body["messages"][0]["content"] for body in run.bodies} == {PROMPTS.system.text}
+        assert _bound(run.recorded) == _bound(clean.recorded)
+
+
+def _beside(body: Json) -> bytes:
+    return json.dumps({name: said for name, said in body.items() if name != "messages"}).encode()
+
+
+def _roles(body: Json) -> list[str]:
+    return [message["role"] for message in body["messages"]]
+
+
+def _bound(recorded: Recorded) -> object:
+    request, reasoning = recorded.dossier.request, recorded.dossier.reasoning
+    assert reasoning is not None
+    limits = [limit.model_dump(exclude={"used", "reached"}) for limit in reasoning.limits]
+    tools = [(call.key, call.tool, call.outcome) for call in reasoning.tool_calls]
+    return request.patient, request.scopes, request.tenant, reasoning.prompts, limits, tools
