@@ -40,13 +40,13 @@ class Program:
             check=False,
         )
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str | Path, **variables: str) -> subprocess.Popen[bytes]:
         """One command that goes on by itself."""
         return subprocess.Popen(  # noqa: S603 - our own program, arguments of our own tests
             [PROGRAM, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=self.environment(),
+            env=self.environment(**variables),
         )
 
     def count(self, query: str) -> int:

@@ -5,9 +5,10 @@ import asyncio
 import getpass
 import os
 import re
+import shlex
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -21,7 +22,7 @@ from rich.text import Text
 from medagent.canonical import parse_json, public_json
 from medagent.chart import AsOf, ChartSource
 from medagent.clock import SystemClock
-from medagent.errors import UsageError
+from medagent.errors import JournalError, MedAgentError, UsageError
 from medagent.images import ImageSource
 from medagent.intervals import end_of_day
 from medagent.log.verify import LogReport
@@ -34,7 +35,7 @@ from medagent_workflows.recommending import recommend as run_request
 from medagent_workflows.recommending import resume as resume_request
 from medagent_workflows.rendering.document import document_json
 from medagent_workflows.rendering.terminal import write_dossier
-from medagent_workflows.streams import PlainConsole, emit, terminal, written
+from medagent_workflows.streams import PlainConsole, emit, plain, terminal, written
 from medagent_workflows.wiring import (
     Services,
     chart_source,
@@ -71,13 +72,42 @@ def recommend(
     asked.refuse_what_is_recorded(as_of)
     pictures = image_source(images, settings)
     source = chart_source(fhir, settings, clock, partial=partial)
-    doing = (
-        "Reading the chart and screening" if settings.model_url is None else "Reading the chart, screening, reasoning"
-    )
-    with open_services(settings, clock) as services, progress(doing):
-        recorded = asyncio.run(_run(services, source, asked, pictures))
+    again = ["--fhir", fhir, *(["--partial"] if partial else []), *(["--images", str(images)] if images else [])]
+    with open_services(settings, clock) as services, _resumable(again, resume) as begun, progress(_doing(settings)):
+        recorded = asyncio.run(_run(services, source, asked, pictures, begun))
     _write(recorded, as_json=as_json, out=out)
     return recorded.dossier.outcome is OutcomeKind.ABSTAINED
+
+
+def _doing(settings: Settings) -> str:
+    """What goes on while the user waits, and for how long at most."""
+    if settings.model_url is None:
+        return "Reading the chart and screening"
+    return f"Reading the chart, screening, reasoning (the model has {settings.model_seconds_max:.0f} s)"
+
+
+@contextmanager
+def _resumable(again: list[str], resumed: str | None) -> Iterator[Callable[[str], None]]:
+    """Says how to go on with a recorded request that did not get to its outcome. Yields what is told its id."""
+    open_requests = [resumed] if resumed is not None else []
+    try:
+        yield open_requests.append
+    except JournalError:  # it cannot be resumed, and says so
+        raise
+    except KeyboardInterrupt:
+        if open_requests:
+            sys.stderr.write(
+                f"\nmedagent: interrupted; what was done is on record. {_going_on(open_requests[-1], again)}\n"
+            )
+        raise
+    except MedAgentError as error:
+        if not open_requests or resumed is not None:
+            raise
+        raise MedAgentError(f"{str(error).rstrip('.')}. {_going_on(open_requests[-1], again)}") from error
+
+
+def _going_on(request: str, again: list[str]) -> str:
+    return plain(f"To go on: {shlex.join(['medagent', 'recommend', *again, '--resume', request])}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +128,13 @@ class _Asked:
             raise UsageError(f"--resume: the request says already what {named} would say; leave that out")
 
 
-async def _run(services: Services, source: ChartSource, asked: _Asked, images: ImageSource | None) -> Recorded:
+async def _run(
+    services: Services,
+    source: ChartSource,
+    asked: _Asked,
+    images: ImageSource | None,
+    begun: Callable[[str], None],
+) -> Recorded:
     async with open_models(services, images) as models:
         if asked.adapter is not None and models is None:
             raise UsageError("--adapter: no model is configured; set MEDAGENT_MODEL_URL and MEDAGENT_MODEL")
@@ -113,6 +149,7 @@ async def _run(services: Services, source: ChartSource, asked: _Asked, images: I
             question=asked.question,
             adapter=asked.adapter,
             models=models,
+            begun=begun,
         )
 
 
@@ -131,13 +168,16 @@ def audit_list(*, limit: int, as_json: bool) -> None:
     if as_json:
         emit(public_json([_event(event) for event in events], indent=True) + b"\n")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("index", "when (UTC)", "what", "who", "id"):
-        table.add_column(heading, no_wrap=True)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="dim")
+    table.add_column(overflow="fold")
     for event in events:
         header = event.header
         index = "unsealed" if event.index is None else str(event.index)
-        table.add_row(*map(Text, (index, header.occurred_at[:19], header.type, header.actor, header.id)))
+        when = header.occurred_at[:19].replace("T", " ")
+        about = header.dossier or header.request or ""
+        table.add_row(Text(index), Text(f"{when} UTC  {header.type}  {header.actor}"))
+        table.add_row("", Text(f"{header.id}  {about}", style="dim"))
     with terminal() as console:
         console.print(table if events else "No event is recorded yet. Try: medagent demo")
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The story of one request: who asks, about whom, as of when; recorded, run, recorded again, sealed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -39,8 +40,11 @@ async def recommend(
     question: str | None = None,
     adapter: str | None = None,
     models: Models | None = None,
+    begun: Callable[[str], None] | None = None,
 ) -> Recorded:
     """Runs one request to its outcome. `models` None: the guideline engine alone.
+
+    `begun` is told the id of the request once it is on record: from then on `resume` can go on with it.
 
     Steps: (1) find the patient and the instant, so that bad input is refused before anything is recorded; (2) record
     the request with its audit event; (3) walk the graph, which records the outcome with its audit event; (4) seal
@@ -67,6 +71,8 @@ async def recommend(
         actor=actor,
         tenant=request.tenant,
     )
+    if begun is not None:
+        begun(request.id)
     # (3) Gather, screen, reason, draft, verify, present, freeze, deliver.
     return await _walk(services, source, request, chart, models)
 
