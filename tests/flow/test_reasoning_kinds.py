@@ -43,6 +43,7 @@ LOOKS: tuple[tuple[str, Json], ...] = (
     ("search_chart", {"kind": "observation", "value_set": "urine-albumin-creatinine-ratio"}),
     ("search_guidelines", {"words": "metformin kidney lactic acidosis"}),
     ("list_images", {}),
+    ("view_image", {"image": "i1"}),
 )
 """What it asks for before it drafts: so that it has a name for each kind of evidence."""
 
@@ -206,6 +207,20 @@ def test_a_false_statement_is_dropped_with_a_finding(run: Run, alone: bytes, kin
     refused = {one.proposition for one in recorded.dossier.findings if not one.passed}
     assert stated & refused or any(f", {kind}: " in reason for reason in reasoning.invalid)
     assert of_engine(recorded) == alone
+
+
+def test_nothing_is_read_in_an_image_that_the_model_was_not_shown(chart: Path, tmp_path: Path) -> None:
+    """Its line in a list names it, with its size; what a model sees there it has not seen."""
+    images = images_in(tmp_path / "images")
+    script = model([("list_images", {})], drafts=lambda told: [newest(told), image_reading(image(told), "a mass")])
+    with model_server(script) as server, desk(tmp_path / "home", server, images=images) as at:
+        recorded = at.run(chart)
+        drafts = [asked.schema for asked in server.requests if asked.schema is not None]
+    reasoning = recorded.dossier.reasoning
+    assert reasoning is not None
+    assert [claim["kind"] for claim in noted(recorded)] == ["value"]
+    assert any("was not shown to you" in reason for reason in reasoning.invalid)
+    assert all("WireImageReading" not in schema["$defs"] for schema in drafts)
 
 
 def test_a_rule_that_the_engine_puts_forward_may_be_proposed_and_stays_the_engines(run: Run, alone: bytes) -> None:

@@ -180,6 +180,12 @@ def test_the_region_of_an_image_is_turned_into_its_pixels(told: Situation) -> No
     assert found.region.model_dump() == {"left": 400, "top": 50, "width": 400, "height": 5}
 
 
+def test_an_image_that_was_listed_and_not_shown_carries_no_reading(told: Situation) -> None:
+    named = told.tell(IMAGE)
+    told.found.pop(IMAGE.id)
+    assert f"{named} was not shown to you" in told.refused(image_reading(named, "an opacity"))
+
+
 def test_a_proposal_is_the_draft_of_the_engine(told: Situation) -> None:
     made = told.draft({"kind": "proposal", "rule": "rule"})
     assert made.drafts == told.screening.drafts

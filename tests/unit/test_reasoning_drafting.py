@@ -38,7 +38,9 @@ def slot(schema: Json, kind: str, name: str) -> Any:
     return found
 
 
-@pytest.mark.parametrize("written", ["8.10", "-3", "0.001", "1000000000", "1e3"])
+@pytest.mark.parametrize(
+    "written", ["8.10", "-3", "0.001", "1000000000", "1e3", "163.7407419920343", "0.12345678901234567"]
+)
 def test_numbers_keep_their_digits(written: str) -> None:
     proposition_text = f'{{"kind": "value", "fact": "f1", "value": {written}, "unit": null}}'
     text = f'{{"abstain": null, "propositions": [{proposition_text}], "notes": ""}}'
@@ -161,6 +163,13 @@ def test_a_kind_without_evidence_is_not_offered() -> None:
     assert kinds_of(narrowed(PROMPTS.draft_schema, Handles(), RULES)) == {
         "criterion", "summary", "proposal", "hypothesis"
     }  # fmt: skip
+
+
+def test_only_images_that_were_shown_are_offered() -> None:
+    handles = Handles(["image-listed", "image-shown", "fact-a"])
+    schema = narrowed(PROMPTS.draft_schema, handles, RULES, shown={"image-shown"})
+    assert slot(schema, "image_reading", "image")["enum"] == ["i2"]
+    assert "image_reading" not in kinds_of(narrowed(PROMPTS.draft_schema, handles, RULES, shown=()))
 
 
 def test_only_rules_with_a_proposal_of_the_engine_can_be_proposed() -> None:

@@ -6,7 +6,7 @@ in by `compiling`. Every slot is required, so that a grammar leaves a model noth
 file with the prompts (`prompts/draft.schema.json`), since it is part of what was asked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from copy import deepcopy
 from decimal import Decimal
 from math import ceil
@@ -23,7 +23,7 @@ PROPOSITIONS_MAX = 12  # a page is read; longer drafts are not better ones, and 
 NOTES_MAX = 1200  # characters that go to the dossier
 ENUM_MAX = 400  # names offered in one slot; a grammar of more costs seconds to compile. Then the slot is open
 LARGEST = 1_000_000_000  # beyond, nobody measures; and a model without a bound writes digits until it is cut off
-DIGITS_MAX = 15
+DIGITS_MAX = 20  # charts hold doubles as programs print them, with up to 17
 THOUSANDTHS = 1000  # the unit of regions: models see images in other sizes than they are stored in
 
 _PART = 60  # signs
@@ -204,14 +204,21 @@ _SLOTS: Mapping[str, str] = {
 
 
 def narrowed(
-    schema: JsonObject, handles: Handles, rules: Sequence[str], proposable: Sequence[str] | None = None
+    schema: JsonObject,
+    handles: Handles,
+    rules: Sequence[str],
+    proposable: Sequence[str] | None = None,
+    shown: Container[str] | None = None,
 ) -> JsonObject:
     """The schema with only those names and rules that exist, so that a grammar cannot invent any.
 
-    `proposable`: rules that the engine has a proposal for; None: all. A kind of which nothing exists falls out.
+    `proposable`: rules that the engine has a proposal for; `shown`: ids among which those of the images stand that were
+    shown. None: all. A kind of which nothing exists falls out.
     """
     offered: dict[str, Sequence[str]] = {slot: handles.beginning_with(letters) for slot, letters in _SLOTS.items()}
     offered["rule"] = rules
+    if shown is not None:
+        offered["image"] = [name for name in offered["image"] if handles.evidence(name) in shown]
     narrow: JsonObject = deepcopy(schema)
     gone: set[str] = set()
     for name, kind in narrow["$defs"].items():

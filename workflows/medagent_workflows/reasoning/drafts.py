@@ -176,7 +176,7 @@ class Drafting:
             messages=self.conversation.with_last(*asked),
             tools=self.specs,
             tool_choice="none",
-            answer_schema=narrowed(PROMPTS.draft_schema, self.handles, rules, proposable),
+            answer_schema=narrowed(PROMPTS.draft_schema, self.handles, rules, proposable, shown=self.found),
             sampling=Sampling(temperature=bounds.temperature, seed=bounds.seed + number, tokens_max=tokens_max),
             adapter=bounds.adapter,
             logprobs=True,

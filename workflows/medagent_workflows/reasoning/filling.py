@@ -69,7 +69,8 @@ class Filler:
     """Fills the propositions of one draft, and gathers what they rest on."""
 
     def __init__(self, handles: Handles, found: Mapping[str, AnyEvidence], context: ToolContext) -> None:
-        """`found`: evidence that the model was told of, by id; facts may be left to the chart."""
+        """`found`: evidence that the model was told of, by id, and images that it was shown; facts may be left to the
+        chart."""
         self._handles = handles
         self._found = found
         self._context = context
@@ -176,6 +177,9 @@ class Filler:
         return Criterion(rule=rule.id, part=said.part, truth=Truth(said.truth), tree=tree)
 
     def _image_reading(self, said: WireImageReading) -> ImageReading:
+        evidence = self._id(said.image)
+        if evidence.startswith("image-") and evidence not in self._found:
+            raise Unusable(f"{said.image} was not shown to you: nothing can be read in it")
         image = self._keep(self._named(said.image, ImageRef))
         region = None if said.region is None else _in_pixels(said.region, image)
         return ImageReading(image=image.id, region=region, finding=said.finding, confidence=said.confidence)

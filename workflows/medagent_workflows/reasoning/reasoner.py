@@ -173,13 +173,20 @@ class Reasoner:
             said=self._context,
             specs=self.specs,
             handles=self.handles,
-            found=self.found,
+            found=self._stateable,
             context=self.context,
             screening=self.screening,
         )
         drafted = await drafting.draft(attempt, refused, self.drafted[-1] if self.drafted else None)
         self.drafted.append(drafted)
         self.free_text += drafted.notes
+
+    @property
+    def _stateable(self) -> dict[str, AnyEvidence]:
+        """What a draft may rest on: all that was told, and of the images those alone that the model was shown. Nobody
+        reads an image from its line in a list."""
+        shown = self.pictures.shown
+        return {name: item for name, item in self.found.items() if not isinstance(item, ImageRef) or name in shown}
 
     @property
     def has_spoken(self) -> bool:
