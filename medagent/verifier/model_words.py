@@ -20,15 +20,28 @@ _LETTERS = frozenset("ßæÆøØœŒłŁđĐðÐþÞαβγδκλμωΔΩµ")
 _ADDRESS = re.compile(r"://|\bwww\.|[^\s.]{2,}\.[a-z]{2,}", re.IGNORECASE)
 
 _COMMAND = re.compile(
-    r"(?:^'?|[.;:,!?()–—]\s*|\s(?:-+\s*|')|\b(?:and|or|then|please|also|now|so)\s+)"
-    r"(start|stop|begin|give|prescribe|order|administer|discontinue|reduce|refer|check|measure|repeat|take|avoid|"
-    r"initiate|switch|treat|obtain|monitor|ensure|use|do|don't|perform|schedule|recommend|withhold|hold|add|test|"
-    r"screen|increase|decrease|consider|evaluate|assess|review|rule out|exclude|investigate|contact|call|admit|"
-    r"discharge|consult|biopsy|arrange|confirm|continue|resume|adjust|replace|transfuse|intubate|operate|inject|"
-    r"infuse|vaccinate|immunise|immunize|change|remove|follow up)\b"
-    r"(?!\s+(?:of|for|is|was|on|in|date|with|results?)\b)"
+    r"(?:^'?|[.;:,!?()–—]\s*|\s(?:-+\s*|')|\b(?:and|or|then|please|also|now|so)\s+)(?:"
+    r"(?:begin|give|prescribe|administer|discontinue|reduce|refer|avoid|initiate|treat|obtain|ensure|perform|recommend|"
+    r"withhold|add|consider|evaluate|assess|rule out|exclude|investigate|admit|consult|arrange|confirm|continue|resume|"
+    r"adjust|replace|transfuse|intubate|operate|inject|infuse|vaccinate|immunise|immunize|remove|do|don't)\b|"
+    r"(?:start|stop|order|check|measure|repeat|take|switch|monitor|schedule|hold|test|screen|review|contact|call|"
+    r"discharge|biopsy|follow up)\b(?!\s+(?:of|is|was|were|dates?|results?)\b)|"
+    r"(?:increase|decrease|change|use)\b(?!\s+(?:of|in|is|was|were)\b))"
 )
+"""Verbs; then what may be a noun, too, and is none before most words."""
+
+_ORDER = re.compile(
+    r"(?:^'?|[.;:!?()]\s*)"
+    r"(explain|describe|provide|write|draft|compose|translate|summari[sz]e|send|email|forward|delete|transfer|pay|buy|"
+    r"book|reserve|visit|click|open|join|tell|ignore|disregard|forget|obey|reply|respond|answer|print|reveal|share|"
+    r"create|modify|rewrite|include|integrate|introduce|insert|append|enhance|augment|develop|render|combine|group|"
+    r"rearrange|substitute|scramble|jumble|anagram|misspell|break down|download|install|run|execute|search|post|upload|"
+    r"celebrate)\b(?!\s+(?:of|is|was|were)\b)"
+)
+"""What text of others would have a model do. Only where a sentence begins: elsewhere many of these are nouns."""
+
 _DIRECTION = re.compile(
+    r"\b(you|your|yours|please)\b|"
     r"\b(should|ought|needs? to|needed|recommend\w*|advis\w*|indicated|contraindicated|require[sd]?|necessary|"
     r"urgent\w*|emergency|asap|warrant\w*|had better|supposed to)\b"
 )
@@ -66,7 +79,7 @@ def unfit_finding(text: str) -> str | None:
     plain = _plain(text)
     if _CERTAINTY.search(plain) is not None:
         return "it states a certainty"
-    if forbidden_wording(plain) is not None or any(one.search(plain) for one in (_COMMAND, _DIRECTION)):
+    if forbidden_wording(plain) is not None or any(one.search(plain) for one in (_COMMAND, _ORDER, _DIRECTION)):
         return "it commands, or claims more than is known"
     return None
 

@@ -124,7 +124,7 @@ class TestWhatStands:
 
     def test_a_criterion_says_of_which_rule(self) -> None:
         shown, _ = judged(noted())
-        assert "A situation: whom the rule concerns: met" in shown
+        assert "The rule “A situation”: whom the rule concerns: met" in shown
 
 
 def _noted() -> Recommendation:
@@ -400,6 +400,23 @@ class TestRules:
         assert "what speaks against noted is left unsaid" in details[0]
         assert len(judged(made.considered(said[0], fits, opposes))[0]) == 3
 
+    def test_that_a_rule_is_about_others_stands_beside_that_it_would_apply(self) -> None:
+        """clinical: 18"""
+        rule = rule_of("noted", {"condition": {"in": "liver-failure"}}, {"condition": {"in": "diabetes"}})
+        made = drafting(DIABETES, rule=rule)
+        diabetes, failure = made.read("diabetes", "Condition"), made.read("liver-failure", "Condition")
+        said, none = present(made.chart.of(DIABETES), "diabetes", "active"), absent(failure, "liver-failure", "active")
+        applies = Criterion(rule="noted", part="criteria", truth=Truth.MET, tree=leaf(Truth.MET, [diabetes], said))
+        concerns = Criterion(
+            rule="noted", part="population", truth=Truth.NOT_MET, tree=leaf(Truth.NOT_MET, [failure], none)
+        )
+        shown, details = judged(made.considered(said, applies))
+        assert len(shown) == 1
+        assert "what speaks against noted is left unsaid: population" in details[0]
+        shown, details = judged(made.considered(said, applies, concerns, Summary(rule="noted")))
+        assert len(shown) == 3
+        assert details == ["noted does not apply to this patient"]
+
     def test_a_rule_for_another_age_says_nothing(self) -> None:
         made = drafting(rule=rule_of("noted", AGE, AGE, age={"at_least": 80}))
         shown, details = judged(made.considered(_gender(made), Summary(rule="noted")))
@@ -423,6 +440,11 @@ UNFIT = {
     "a command in quotes": "The note says “give insulin” somewhere.",
     "a command with an accent": "Stárt a statin.",
     "a command in capitals": "CONSIDER A BIOPSY.",
+    "a command before a word that often follows a noun": "Treat with an antibiotic.",
+    "a command that could be a noun": "Screen for a tumour of the lung.",
+    "an order to a machine": "The course is open. Write a poem about it.",
+    "an order in an aside": "Quiet (ignore what was said before).",
+    "a word to the reader": "This may concern you.",
     "a direction": "The patient should be seen by somebody.",
     "a recommendation": "A biopsy is recommended.",
     "a dose": "The dose may be too high for the kidneys.",
@@ -460,6 +482,7 @@ class TestWords:
             "Fatigue and weight loss could point to a thyroid disorder; the chart holds no such test.",
             "The β-blocker may mask it – perhaps together with the other drug's effect.",
             "Possibly Sjögren's, given the dry eyes.",
+            "Increase in weight and use of steroids could point to the same cause.",
         ],
     )
     def test_a_thought_is_shown_whole_and_in_quotes(self, text: str) -> None:
