@@ -127,7 +127,7 @@ def _chosen(text: str, proposition: AnyProposition, evidence: EvidenceSet) -> st
         case Timing(period=str()) | Absence(within=str()):
             return f"{text} (the period is the model's choice)"
         case Criterion():
-            return f"{evidence.rules[proposition.rule].title}: {text[:1].lower()}{text[1:]}"
+            return f"The rule “{evidence.rules[proposition.rule].title}”: {text[:1].lower()}{text[1:]}"
     return text
 
 

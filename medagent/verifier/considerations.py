@@ -53,7 +53,13 @@ _LATER = (Summary, Hypothesis)
 _NAME = re.compile(r"[!-~]{1,400}")
 _SAID = frozenset({"value", "quote", "text", "finding", "period", "window", "within"})
 """Slots that name nothing. What they hold is compared, parsed or judged as wording."""
-_AGAINST = ("contraindications", "already")
+_LETS_THROUGH = {
+    "population": Truth.MET,
+    "criteria": Truth.MET,
+    "contraindications": Truth.NOT_MET,
+    "already": Truth.NOT_MET,
+}
+"""What each part of a rule is where the rule is put forward. A part that is otherwise changes what the others mean."""
 
 
 class Considering:
@@ -164,19 +170,22 @@ class Considering:
         return rule
 
     def _criterion(self, criterion: Criterion) -> tuple[Need, ...]:
-        """A part of a rule, beside those parts that speak against it unless they certainly do not."""
+        """A part of a rule, beside those other parts that keep it from being put forward, or may: that it would apply
+        misleads where it does not concern the patient."""
         rule = self._rule(criterion.rule)
         check_criterion(criterion, rule, self._trees)
-        against = {name: part for name, part in parts_of(rule).items() if name in _AGAINST and name != criterion.part}
         return tuple(
             Need(frozenset({("part", rule.id, name)}), f"what speaks against {rule.id} is left unsaid: {name}")
-            for name, part in against.items()
-            if self._trees.truth(part) is not Truth.NOT_MET
+            for name, part in parts_of(rule).items()
+            if name != criterion.part and self._trees.truth(part) is not _LETS_THROUGH[name]
         )
 
     def _summary(self, summary: Summary) -> None:
-        """Beside a criterion of its rule: for itself it would say nothing about the patient."""
+        """Of a rule that is not known to be about others, beside a criterion of it: for itself it would say nothing
+        about the patient."""
         rule = self._rule(summary.rule)
+        if any(self._trees.truth(part) is Truth.NOT_MET for part in (rule.population, rule.criteria)):
+            raise Refused(STEP, f"{rule.id} does not apply to this patient")
         if not any(isinstance(one, Criterion) and one.rule == rule.id for one in self._standing.values()):
             raise Refused(CITATION, f"no criterion of {rule.id} stands beside its summary")
 
