@@ -181,8 +181,8 @@ class Desk:
     wrap: Wrap = field(default=lambda journal: journal)
     """Puts something between the runs and their journal."""
 
-    def run(self, chart: Path, *, question: str | None = None) -> Recorded:
-        """One request to its outcome."""
+    def run(self, chart: Path, *, question: str | None = None, patient: str | None = None) -> Recorded:
+        """One request to its outcome. `patient` None: the only one of the chart."""
 
         async def whole() -> Recorded:
             async with open_models(self.services, self.images) as models:
@@ -190,7 +190,7 @@ class Desk:
                 return await recommend(
                     self.services,
                     self._source(chart),
-                    patient=None,
+                    patient=patient,
                     as_of=AS_OF,
                     actor="test",
                     question=question,
