@@ -87,7 +87,7 @@ def _made_by(dossier: Dossier) -> str:
         made = "guideline engine alone, the model did not answer"
     else:
         made = "guideline engine alone, no model configured"
-    return made if dossier.mode.images else f"{made}, no image analysis"
+    return f"{made}, {'images read by the model' if dossier.mode.images else 'no image analysis'}"
 
 
 def _head(dossier: Dossier) -> RenderableType:
