@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `medagent model` does: the catalogue as people read it, the command that serves, and a server that lacks each ability."""
+"""What `medagent model` does: the catalogue as people read it, the command that serves, servers that lack something."""
 
 import asyncio
 import json

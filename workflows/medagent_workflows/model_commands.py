@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands of `medagent model`: which models can be served, the command that serves one, and whether a running one will do."""
+"""Commands of `medagent model`: which models can be served, how one is served, and whether a running one will do."""
 
 import asyncio
 import os
