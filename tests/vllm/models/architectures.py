@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import torch  # type: ignore[import-not-found]  # only .vllm/venv has it
 import transformers as hub  # type: ignore[import-not-found]  # only .vllm/venv has it
 
 from .templates import GEMMA, PLACEHOLDER, QWEN, Marks
@@ -64,6 +65,7 @@ def gemma3() -> Tiny:
         image_processor=pictures, tokenizer=words, image_seq_length=16, chat_template=words.chat_template
     )
     model = hub.Gemma3ForConditionalGeneration(settings)
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.02)  # else zero: blind
     return Tiny(model, processor, words, (entries[end], entries["<eos>"]))
 
 
