@@ -143,11 +143,16 @@ async def run_once(
         )
 
 
-def side_by_side(at: Desk, chart: ChartAsked, seeds: Sequence[int], *, question: str | None = None) -> list[Recorded]:
-    """Runs over one chart that all begin at once."""
+def side_by_side(
+    at: Desk, chart: ChartAsked, seeds: Sequence[int], *, question: str | None = None, talkative: bool = False
+) -> list[Recorded]:
+    """Runs over one chart that all begin at once, one for each seed."""
 
     async def all_of_them() -> list[Recorded]:
-        runs = (run_once(at, chart, number, seed=seed, question=question) for number, seed in enumerate(seeds))
+        runs = (
+            run_once(at, chart, number, seed=seed, question=question, talkative=talkative)
+            for number, seed in enumerate(seeds)
+        )
         return await asyncio.gather(*runs)
 
     return asyncio.run(all_of_them())
