@@ -219,6 +219,38 @@ def test_a_run_whose_chart_has_changed_meanwhile_is_not_gone_on_with(place: Plac
             assert at.services.store.open_requests("local") == (request,)
 
 
+@pytest.mark.parametrize("writes", [5, 9, 12, 16])
+def test_a_run_keeps_the_bounds_that_it_began_with(place: Place, uncut: Recorded, tmp_path: Path, writes: int) -> None:
+    """What a site has set meanwhile is for runs to come: else turns that were taken would be taken otherwise."""
+    images = images_in(place.images)
+    with model_server(SCRIPT) as server:
+        with desk(tmp_path, server, images=images, clock=StandingClock(), wrap=dying(writes)) as at, pytest.raises(Cut):
+            at.run(place.chart)
+        meanwhile = desk(
+            tmp_path, server, images=images, clock=StandingClock(), model_steps_max=1, model_tool_calls_max=1
+        )
+        with meanwhile as at:
+            (request,) = at.services.store.open_requests("local")
+            gone_on = at.go_on(place.chart, request)
+    assert told_apart_from_the_cache(gone_on) == told_apart_from_the_cache(uncut)
+
+
+def test_a_run_is_not_gone_on_with_by_another_model(place: Place, tmp_path: Path) -> None:
+    """Its dossier would say of one model what another one wrote."""
+    images = images_in(place.images)
+    with model_server(SCRIPT) as server, model_server(SCRIPT, name="another") as other:
+        with desk(tmp_path, server, images=images, wrap=dying(12)) as at, pytest.raises(Cut):
+            at.run(place.chart)
+        with desk(tmp_path, other, images=images) as at:
+            (request,) = at.services.store.open_requests("local")
+            recorded = at.go_on(place.chart, request)
+        assert other.requests == []
+    reasoning = recorded.dossier.reasoning
+    assert reasoning is not None
+    assert (reasoning.ended, {call.model for call in reasoning.model_calls}) == ("refused", {"scripted"})
+    assert "another model" in reasoning.detail
+
+
 def test_the_same_run_twice_says_the_same_byte_for_byte(place: Place, uncut: Recorded, tmp_path: Path) -> None:
     again = whole(place, tmp_path)
     assert again.stored == uncut.stored

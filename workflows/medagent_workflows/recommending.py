@@ -17,6 +17,8 @@ from medagent_workflows.reasoning.services import Models
 from medagent_workflows.wiring import Services
 from medagent_workflows.workbench import Workbench
 
+_NODES_MAX = 160  # two for each of the 64 turns that settings allow, and the others; LangGraph stops at 25 otherwise
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Recorded:
@@ -135,7 +137,7 @@ async def _walk_durably(request: Request, bench: Workbench, checkpointer: BaseCh
     begun = await checkpointer.aget_tuple({"configurable": {"thread_id": thread}})
     await graph.ainvoke(
         None if begun is not None else {"request": request.id},
-        {"configurable": {"thread_id": thread}, "recursion_limit": _most_steps(bench)},
+        {"configurable": {"thread_id": thread}, "recursion_limit": _NODES_MAX},
         context=bench,
         durability="sync",
     )
@@ -145,12 +147,6 @@ async def _walk_durably(request: Request, bench: Workbench, checkpointer: BaseCh
 def _thread(tenant: str, request_id: str) -> str:
     """What LangGraph files a run's checkpoints under."""
     return f"{tenant}/{request_id}"
-
-
-def _most_steps(bench: Workbench) -> int:
-    """Two nodes for each turn, and the others; LangGraph stops at 25 otherwise."""
-    assert bench.models is not None
-    return 2 * bench.models.bounds.steps + 16
 
 
 @cache

@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter
+
 from medagent.records import Limit
 from medagent.settings import Settings
 
@@ -47,6 +49,18 @@ class Bounds:
             tools=settings.model_tools,
             adapter=settings.model_adapter,
         )
+
+    @classmethod
+    def of_json(cls, text: str) -> "Bounds":
+        """As a run recorded them."""
+        return _JSON.validate_json(text)
+
+    def json(self) -> str:
+        """As a run records them."""
+        return _JSON.dump_json(self).decode()
+
+
+_JSON = TypeAdapter(Bounds)
 
 
 @dataclass(slots=True)

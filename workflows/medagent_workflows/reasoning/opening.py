@@ -43,7 +43,7 @@ async def opened(
         begun = {"failure": error.failure, "message": str(error)}
     except TimeoutError:
         begun = {"failure": "deadline", "message": "the model server did not say in time what it serves"}
-    return Opened.model_validate({**begun, "started_at": started, "ended_at": clock.now()})
+    return Opened.model_validate({**begun, "bounds": bounds.json(), "started_at": started, "ended_at": clock.now()})
 
 
 async def _fitted(

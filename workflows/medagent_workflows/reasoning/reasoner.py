@@ -22,6 +22,7 @@ from medagent_workflows.gathering import Threshold
 from medagent_workflows.prompts import PROMPTS
 from medagent_workflows.reasoning.acting import Acting
 from medagent_workflows.reasoning.asking import Asking
+from medagent_workflows.reasoning.bounds import Bounds
 from medagent_workflows.reasoning.compiling import evidence_of
 from medagent_workflows.reasoning.conversation import Conversation
 from medagent_workflows.reasoning.drafts import DRAFT_PROMPT, Drafted, Drafting
@@ -89,8 +90,7 @@ class Reasoner:
         entry = self.asking.journal.intend(self.request.id, "opening", inputs)
         if entry.result is not None:
             begun = Opened.model_validate_json(entry.result)
-            for evidence_id in begun.told.named:
-                self.handles.name(evidence_id)
+            self._go_on_as(begun)
         else:
             begun = await opened(
                 view,
@@ -213,6 +213,14 @@ class Reasoner:
             decisive=end.decisive,
             images=self.pictures.shown,
         )
+
+    def _go_on_as(self, begun: Opened) -> None:
+        """With the names, the bounds and the model with which another process began."""
+        for evidence_id in begun.told.named:
+            self.handles.name(evidence_id)
+        bounds = Bounds.of_json(begun.bounds)
+        self.asking.bounds = self.acting.bounds = self.pictures.bounds = bounds
+        self.asking.is_confirmed = False
 
     def _may_go_on(self, number: int) -> bool:
         """Whether another turn with tools fits into every bound. The one that does not is recorded."""

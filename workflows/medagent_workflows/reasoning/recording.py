@@ -68,6 +68,8 @@ class Opened(Record):
     left_out: tuple[str, ...] = ()
     tokens: int = 0
     """Of the first request, tools included."""
+    bounds: str = ""
+    """Those that the run keeps, as JSON, whatever a site sets while it is cut off."""
     failure: ModelFailure | None = None
     message: str = ""
     """What the failure says; ours."""
