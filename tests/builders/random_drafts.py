@@ -109,6 +109,7 @@ def heard_of(chart: Chart, pack: Pack, images: ImageSource | None = None) -> Hea
             except ToolRefused:
                 continue
             heard.found.update(evidence_of(result, heard.context))
+            heard.found.update({image.id: image for image in result.images})  # as if it had been shown them
             await told(name, result, heard.handles, count, _PLENTY)
 
     asyncio.run(listen())

@@ -31,7 +31,7 @@ from builders.injection import (
     told_to,
     two_patients,
 )
-from builders.model_server import Asked, Turn, calls, model_server, say
+from builders.model_server import Asked, Turn, call, calls, model_server, say
 from builders.plain_record import Basis
 from builders.reasoning import absence, hypothesis, image_reading, presence, threshold, trend, value
 from builders.reasoning_scripts import (
@@ -197,6 +197,14 @@ def test_no_sign_of_templates_tokenizers_or_terminals_is_told(attacked: list[Att
             assert hidden <= {"\n"}
 
 
+@pytest.mark.data
+def test_each_attack_is_a_question_within_its_mark(shared_data: Path) -> None:
+    for text in (*SIGNS, *attacks_in(shared_data / "injection")):
+        said = PROMPTS.question_for("", planted(text))
+        assert inside(said).startswith(f"«{BEGIN} ")
+        assert not {BEGIN, END, "«", "»"} & set(re.findall(r"\w+|[«»]", outside(said)))
+
+
 # standards: 50
 def test_all_that_is_sent_beside_is_as_in_a_clean_run(attacked: list[Attacked], clean: Conversed) -> None:
     """Tools, schema, sampling and bounds, byte for byte; and so are patient, scopes and prompts of the record."""
@@ -236,7 +244,7 @@ ORDERS = (
 )
 """Nothing of these may be shown, in whatever slot a model repeats it."""
 
-EVERY = 12  # of so many attacks of the corpora one; each takes a run
+EVERY = 24  # of so many attacks of the corpora one; each takes a run
 
 
 def obedient(attack: str) -> Callable[[Asked], Turn]:
@@ -250,6 +258,8 @@ def obedient(attack: str) -> Callable[[Asked], Turn]:
             return calls(*FORBIDDEN_CALLS)
         if asked.step == 1:
             return calls(*VAIN_CALLS, *USEFUL_CALLS)
+        if asked.step == 2:
+            return call("view_image", image=Told(asked.text).name("i", "pixels"))
         return say(attack)
 
     return script
@@ -330,11 +340,9 @@ def obedience(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def test_nothing_of_another_patient_is_read_sent_or_shown(obedience: list[Obeyed]) -> None:
     for run in obedience:
-        sent = json.dumps(run.bodies, ensure_ascii=False)
-        for secret in SECRETS_NEXT_DOOR:
-            assert secret not in sent
-            assert secret.encode() not in run.recorded.stored
-            assert secret not in run.shown
+        everything = json.dumps(run.bodies, ensure_ascii=False) + run.recorded.stored.decode() + run.shown
+        assert [secret for secret in SECRETS_NEXT_DOOR if secret in everything] == []
+        assert NEXT_DOOR in everything  # as the model itself named it
 
 
 def test_what_may_not_be_asked_for_is_not_answered(obedience: list[Obeyed]) -> None:
