@@ -209,7 +209,8 @@ class Statements:
         fact = self._matching(proposition.fact, proposition.value_set)
         if fact.element(proposition.element) is None:
             raise Refused("3 element", f"{fact.id} cites no {proposition.element}")
-        time = fact.time if proposition.element == "time" else fact.value
+        lasted = fact.time if proposition.event is None else _extent(fact)
+        time = lasted if proposition.element == "time" else fact.value
         if not isinstance(time, Interval):
             raise Refused(STEP, f"{fact.id} states no {proposition.element} that is a time")
         truth = self._related(time, proposition)
@@ -223,7 +224,7 @@ class Statements:
             case "longer_ago_than", str() as period, None:
                 return longer_ago(time, self._as_of, period)
             case "before" | "after" as relation, None, str() as event:
-                other = self._matching(event, None).time
+                other = _extent(self._matching(event, None))
                 if other is None:
                     return Truth.UNKNOWN
                 return before(time, other) if relation == "before" else before(other, time)
@@ -255,6 +256,13 @@ class Statements:
 
 _TIMED = (Role.TIME, Role.END, Role.RECORDED)
 _PERSONAL = (Role.GENDER, Role.BIRTH_SEX, Role.BIRTH_DATE)
+
+
+def _extent(fact: Fact) -> Interval | None:
+    """From its beginning to its end, if it has one: what is measured during a visit comes neither before nor after."""
+    if fact.time is None or fact.end is None:
+        return fact.time
+    return Interval(fact.time.text, fact.time.earliest, max(fact.time.latest, fact.end.latest))
 
 
 def _is_kept(passage: Passage, text: str, rule: Rule, slices: Slices) -> bool:

@@ -10,7 +10,20 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-from builders.plain_chart import Json, Open, Span, back, in_state, is_void, known_at, scalars, span_of, time_of
+from builders.plain_chart import (
+    Json,
+    Open,
+    Span,
+    back,
+    begun,
+    end_of,
+    in_state,
+    is_void,
+    known_at,
+    scalars,
+    span_of,
+    time_of,
+)
 from builders.plain_numbers import FORMULAS, STEPS, UNITS, amounts
 from builders.plain_record import Basis, Entry, Unsupported, is_of_childhood, is_usable
 
@@ -175,13 +188,14 @@ def _timing(said: Json, basis: Basis) -> None:
     entry = basis.entry(said["fact"])
     _about(entry, said["value_set"], basis)
     stated = entry.part.get("valueDateTime")
-    time = time_of(entry.resource, basis.zone) if said["element"] == "time" else span_of(stated, basis.zone)
+    time = begun(entry.resource, basis.zone) if said["element"] == "time" else span_of(stated, basis.zone)
     if time is None:
         raise Unsupported("it states no time")
     match said["relation"], said["event"], said["period"]:
         case "before" | "after" as relation, str() as event, None:
-            other = time_of(basis.entry(event).resource, basis.zone)
-            first, second = (time, other) if relation == "before" else (other, time)
+            own = _extent(entry.resource, basis) if said["element"] == "time" else time
+            other = _extent(basis.entry(event).resource, basis)
+            first, second = (own, other) if relation == "before" else (other, own)
             holds = first is not None and second is not None and first.end <= second.start
         case "within", None, str() as period:
             holds = back(basis.as_of, period) <= time.start <= basis.as_of
@@ -191,6 +205,12 @@ def _timing(said: Json, basis: Basis) -> None:
             holds = False
     if not holds:
         raise Unsupported(f"not {said['relation']} {said['period'] or said['event']}")
+
+
+def _extent(resource: Json, basis: Basis) -> Span | None:
+    """From the beginning to the end, where one is stated."""
+    start, end = begun(resource, basis.zone), end_of(resource, basis.zone)
+    return start if start is None or end is None else Span(start.start, max(start.end, end.end))
 
 
 def _time(entry: Entry, basis: Basis) -> Span:

@@ -37,6 +37,7 @@ from medagent.propositions import (
     Presence,
     Proposal,
     Summary,
+    Timing,
     Trend,
     Value,
 )  # fmt: skip
@@ -253,6 +254,28 @@ class TestResults:
             direction="rising", least_change=Decimal(1), unit="%", window="12 months",
         )  # fmt: skip
         assert "questionable" in refusals(made, found)
+
+
+class TestOrder:
+    def test_what_is_measured_during_an_illness_comes_neither_before_nor_after_it(self) -> None:
+        illness = fhir.condition("44054006", onset="2024-04-20", abatement="2024-05-10", clinical="resolved")
+        during, later = hba1c("8.1", "2024-05-01"), hba1c("8.2", "2024-05-20")
+        made = drafting(illness, during, later)
+        for value_set, resource_type in (("hba1c", "Observation"), ("diabetes", "Condition")):
+            made.read(value_set, resource_type)
+        event = present(made.chart.of(illness), "diabetes", "recorded")
+        told = [states(made.chart.of(one), "hba1c") for one in (during, later)]
+
+        def refused(resource: fhir.Json, relation: str) -> list[str]:
+            said = Timing.model_validate(
+                {"fact": made.chart.of(resource).id, "value_set": "hba1c", "relation": relation, "event": event.fact}
+            )
+            return judged(made.considered(event, *told, said))[1]
+
+        assert refused(during, "before")
+        assert refused(during, "after")
+        assert refused(later, "before")
+        assert refused(later, "after") == []
 
 
 class TestSingleCodes:
