@@ -53,6 +53,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
         extra="forbid",
         frozen=True,
+        allow_inf_nan=False,  # a bound that is none would only show where it is recorded
         hide_input_in_errors=True,  # a wrong value may be a secret
         use_attribute_docstrings=True,
         validate_default=True,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line as a person or a script uses it, in a process of its own."""
 
+import io
 import json
 import os
 import subprocess
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 from builders.citation_checker import complaints, containers
+from rich.console import Console
+
+from medagent.log.verify import LogFinding, LogReport, Tampering
+from medagent_workflows.commands import write_report
 
 PROGRAM = Path(sys.executable).with_name("medagent")
 SAMPLES = Path(str(files("medagent_workflows") / "samples"))
@@ -147,6 +152,32 @@ def test_wrong_use_is_named_on_standard_error_and_nothing_is_recorded(medagent: 
     assert ended.stdout == ""
     events = json.loads(medagent("audit", "list", "--format", "json").stdout)
     assert {event["type"] for event in events} <= {"key_registered"}
+
+
+def test_the_list_of_events_is_whole_at_eighty_columns(medagent: Medagent) -> None:
+    recommend(medagent, "deceased")
+    events = json.loads(medagent("audit", "list", "--format", "json").stdout)
+    text = medagent("audit", "list", COLUMNS="80").stdout
+    for event in events:
+        for part in (event["type"], event["id"], event.get("dossier") or event.get("request") or ""):
+            assert part in text
+    assert "…" not in text
+
+
+def test_a_record_that_stops_the_verification_is_named_all_the_same() -> None:
+    finding = LogFinding(Tampering.EDITED, "journal", "request-1/1", "its column sealed holds no blob")
+    console = Console(file=io.StringIO(), width=100)
+    write_report(console, LogReport("a-site/local", 0, None, (finding,)))
+    assert isinstance(console.file, io.StringIO)
+    assert "journal request-1/1: edited: its column sealed holds no blob" in console.file.getvalue()
+    assert "Nothing is sealed yet" not in console.file.getvalue()
+
+
+def test_a_question_that_a_model_would_be_shown_in_part_is_refused(medagent: Medagent) -> None:
+    ended = recommend(medagent, "healthy", "--question", "why " * 501)
+    assert ended.returncode == 2
+    assert ended.stderr == "medagent: --question: has 2,004 characters; write at most 2,000\n"
+    assert recommend(medagent, "healthy", "--question", "why " * 500).returncode == 0
 
 
 def test_a_folder_of_several_patients_asks_which_one(medagent: Medagent) -> None:

@@ -59,6 +59,8 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
         pytest.param("TENANT", "a/b", "MEDAGENT_TENANT: ", id="a tenant that is no file name"),
         pytest.param("LOG_ORIGIN", "two words", "MEDAGENT_LOG_ORIGIN: ", id="an origin with a space"),
         pytest.param("INPUT_BYTES_MAX", "0", "MEDAGENT_INPUT_BYTES_MAX: ", id="a limit of nothing"),
+        pytest.param("MODEL_SECONDS_MAX", "inf", "MEDAGENT_MODEL_SECONDS_MAX: ", id="a bound that is none"),
+        pytest.param("MODEL_TEMPERATURE", "nan", "MEDAGENT_MODEL_TEMPERATURE: ", id="a temperature that is none"),
         pytest.param("SEAL_INTERVAL_SECONDS", "soon", "MEDAGENT_SEAL_INTERVAL_SECONDS: ", id="an interval in words"),
     ],
 )

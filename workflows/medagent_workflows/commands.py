@@ -25,11 +25,12 @@ from medagent.clock import SystemClock
 from medagent.errors import JournalError, MedAgentError, UsageError
 from medagent.images import ImageSource
 from medagent.intervals import end_of_day
-from medagent.log.verify import LogReport
+from medagent.log.verify import LogReport, Tampering
 from medagent.records import Dossier, OutcomeKind
 from medagent.settings import Settings
 from medagent.store import AuditedEvent, upgrade
 from medagent_workflows.checkpoints import upgrade_checkpoints
+from medagent_workflows.prompts import QUESTION_MAX
 from medagent_workflows.recommending import Recorded
 from medagent_workflows.recommending import recommend as run_request
 from medagent_workflows.recommending import resume as resume_request
@@ -70,6 +71,7 @@ def recommend(
     clock = SystemClock()
     asked = _Asked(patient, _moment(as_of, settings) if as_of is not None else clock.now(), question, adapter, resume)
     asked.refuse_what_is_recorded(as_of)
+    asked.refuse_a_document()
     pictures = image_source(images, settings)
     source = chart_source(fhir, settings, clock, partial=partial)
     again = ["--fhir", fhir, *(["--partial"] if partial else []), *(["--images", str(images)] if images else [])]
@@ -126,6 +128,11 @@ class _Asked:
         if self.resume is not None and any(value is not None for value in given.values()):
             named = ", ".join(name for name, value in given.items() if value is not None)
             raise UsageError(f"--resume: the request says already what {named} would say; leave that out")
+
+    def refuse_a_document(self) -> None:
+        """A model is shown no more of a question; what it is not shown cannot be answered."""
+        if self.question is not None and len(self.question) > QUESTION_MAX:
+            raise UsageError(f"--question: has {len(self.question):,} characters; write at most {QUESTION_MAX:,}")
 
 
 async def _run(
@@ -245,7 +252,7 @@ def write_report(console: Console, report: LogReport) -> None:
         if report.unsealed:
             console.print(f"  {report.unsealed} newer events wait for the next checkpoint and are not covered yet.")
         return
-    if report.checkpoint is None and not report.entries:
+    if not report.entries and all(finding.kind is Tampering.UNSIGNED for finding in report.findings):
         console.print("Nothing is sealed yet, so there is nothing to attest. Try: medagent demo")
         return
     console.print(f"[bold red]✘ {len(report.findings) or 1} finding(s) in {report.entries} events:[/bold red]")
