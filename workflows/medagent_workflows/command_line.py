@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 audit = typer.Typer(help="What happened: list it, look at it, verify it.", no_args_is_help=True)
 database = typer.Typer(help="The database.", no_args_is_help=True)
-models = typer.Typer(help="The model's server: what can be served, how, and whether it will do.", no_args_is_help=True)
+models = typer.Typer(help="The model's server: what to serve, how, will it do.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 app.add_typer(models, name="model")
 app.add_typer(database, name="db")
@@ -45,7 +45,7 @@ FormatOption = Annotated[OutputFormat, typer.Option("--format", help="For people
 OutOption = Annotated[Path | None, typer.Option("--out", help="Write to this file instead of standard output.")]
 
 
-@app.command()
+@app.command(short_help="Run the sample patients; find a forged record out.")
 def demo(
     out: Annotated[Path | None, typer.Option("--out", help="Keep the records in this folder.")] = None,
 ) -> None:
@@ -55,7 +55,7 @@ def demo(
     demonstration.run(out)
 
 
-@app.command()
+@app.command(short_help="Say what guidelines put forward for one patient.")
 def recommend(
     fhir: Annotated[str, typer.Option("--fhir", help="A Bundle, NDJSON, or a folder of either.")],
     patient: Annotated[str | None, typer.Option("--patient", help="Id; needed where the source has several.")] = None,
@@ -67,9 +67,12 @@ def recommend(
         Path | None,
         typer.Option("--images", help="Folder of rendered images (PNG, JPEG), each named by its SOP Instance UID."),
     ] = None,
-    adapter: Annotated[str | None, typer.Option("--adapter", help="LoRA adapter of the model's server.")] = None,
+    adapter: Annotated[str | None, typer.Option("--adapter", help="LoRA adapter that the server has loaded.")] = None,
     resume: Annotated[
-        str | None, typer.Option("--resume", metavar="ID", help="Go on with a recorded request that was interrupted.")
+        str | None,
+        typer.Option(
+            "--resume", metavar="ID", help="Go on with a recorded request: same source, records and settings."
+        ),
     ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="The source is incomplete: nothing is concluded from absence.")
@@ -80,7 +83,11 @@ def recommend(
         bool, typer.Option("--fail-on-abstain", help="Exit with 3 where the outcome is abstained.")
     ] = False,
 ) -> None:
-    """Say what guidelines put forward for one patient, each claim with its source."""
+    """Say what guidelines put forward for one patient, each claim with its source.
+
+    Where MEDAGENT_MODEL_URL and MEDAGENT_MODEL name a model, it reads the chart beside the guideline engine; what it
+    notes is checked and stands apart. A run that is interrupted with Ctrl-C says how to go on.
+    """
     from medagent_workflows import commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
 
     abstained = commands.recommend(
@@ -133,7 +140,7 @@ def audit_show(
     commands.audit_show(event, as_json=output_format is OutputFormat.JSON)
 
 
-@audit.command("verify")
+@audit.command("verify", short_help="Recompute everything; name what does not fit.")
 def audit_verify(output_format: FormatOption = OutputFormat.TEXT) -> None:
     """Recompute every record, the tree and the signatures; name what does not fit."""
     from medagent_workflows import commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
@@ -142,7 +149,7 @@ def audit_verify(output_format: FormatOption = OutputFormat.TEXT) -> None:
         raise typer.Exit(FAILED)
 
 
-@audit.command("keep")
+@audit.command("keep", short_help="Keep the newest checkpoint outside again.")
 def audit_keep() -> None:
     """Keep the newest checkpoint outside of the database again, after its file was lost. This is recorded."""
     from medagent_workflows import commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
@@ -150,7 +157,7 @@ def audit_keep() -> None:
     commands.audit_keep()
 
 
-@models.command("list")
+@models.command("list", short_help="List models, the memory they need, their licence.")
 def model_list(output_format: FormatOption = OutputFormat.TEXT) -> None:
     """List the models that the catalogue knows, with the memory they need and their licence."""
     from medagent_workflows import model_commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
@@ -158,7 +165,7 @@ def model_list(output_format: FormatOption = OutputFormat.TEXT) -> None:
     model_commands.list_models(as_json=output_format is OutputFormat.JSON)
 
 
-@models.command("serve")
+@models.command("serve", short_help="Run vLLM with a model, or print the command.")
 def model_serve(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the catalogue, or of its repository.")],
     further: Annotated[list[str] | None, typer.Argument(metavar="[-- FLAGS]", help="Passed on to vLLM.")] = None,
@@ -174,7 +181,7 @@ def model_serve(
     model_commands.serve(name, port=port, weights=weights, run=run, further=further or ())
 
 
-@models.command("check")
+@models.command("check", short_help="Prove that a running server will do.")
 def model_check(
     url: Annotated[str | None, typer.Option("--url", help="Of the server. Default: MEDAGENT_MODEL_URL.")] = None,
     model: Annotated[
