@@ -110,7 +110,7 @@ def _row(what: str, script: str, chart: Path, folder: Path) -> tuple[str, ...]:
 
 
 def _report(title: str, chart: Path, folder: Path) -> None:
-    rows = []
+    rows, load = [], os.getloadavg()[0]
     for what, script in (("three turns with tools", looks_around), ("a draft at once", drafts_at_once)):
         own = folder / script.__name__
         own.mkdir()
@@ -119,7 +119,8 @@ def _report(title: str, chart: Path, folder: Path) -> None:
         f"Time outside of calls of a model that takes {ANSWER:.0f} s for an answer: {title}",
         ("", "calls", "wall s", "outside ms", "processor ms", "share of the wall"),
         rows,
-        f"Median of {ROUNDS} rounds (best); shares: median (least–greatest). Aim: at most 3 %.",
+        f"Median of {ROUNDS} rounds (best); shares: median (least–greatest). Aim: at most 3 %. "
+        f"Load of the machine beforehand: {load:.1f}.",
     )
 
 
