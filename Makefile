@@ -59,7 +59,7 @@ test-all: test test-rest  ## The tests, then the slow ones and those that need a
 test-rest: $(VENV)/.dev
 	@$(BIN)/pytest --collect-only -qq -m "$(MARKED)" >/dev/null; status=$$?; \
 	if [ $$status -eq 5 ]; then echo "No test is marked: $(MARKED)."; \
-	else set -x; $(PYTEST) -m "$(MARKED)"; fi
+	else set -x; $(PYTEST) --dist loadgroup -m "$(MARKED)"; fi
 
 bench: $(VENV)/.dev  ## Measure speed and memory. Prints numbers, judges none.
 	$(BIN)/pytest -s -m bench tests/bench/bench_*.py $(ARGS)
