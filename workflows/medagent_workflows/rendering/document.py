@@ -116,7 +116,7 @@ def _claim(claim: Claim) -> JsonObject:
         "kind": claim.kind,
         "standing": claim.standing,
         "text": claim.text,
-        "proposition": _dump(claim.proposition),
+        "proposition": {"id": claim.proposition.id, **_dump(claim.proposition)},  # others rest on it by this id
         "citations": [_citation(citation) for citation in claim.citations],
     }
 
