@@ -2,6 +2,7 @@
 """What the model's part of a run may take: each bound holds, is reported where it was reached, and costs the run no
 more than what lies beyond it. The draft is asked for all the same."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders.model_server import Asked, Script, Turn, after, call, calls, model_server, say
+from builders.model_server import Asked, Script, Turn, after, call, calls, hang, model_server, say
 from builders.model_server_chat import prompt_tokens
 from builders.reasoning import value
 from builders.reasoning_scripts import Told, answer, chart_in, desk, drafting, images_in, model, of_engine, reached
@@ -103,6 +104,37 @@ def test_a_bound_holds_and_is_reported_and_a_draft_follows(home: Path, chart: Pa
     assert [one.author for one in recorded.dossier.recommendations].count("model") == 1
     longest = max(len(prompt_tokens(body)) + body["max_completion_tokens"] for body in server.bodies)
     assert longest <= bound.context_tokens
+
+
+def test_of_hundreds_of_tools_in_one_turn_no_more_are_taken_up_than_the_bound_and_one(home: Path, chart: Path) -> None:
+    """Each would be journaled twice and answered in the context, which their refusals alone would fill."""
+    requests = [("list_problems", {"limit": 1 + number % 9}) for number in range(500)]
+    with (
+        model_server(model(requests, drafts=lambda _: [])) as server,
+        desk(home, server, model_tool_calls_max=3) as at,
+    ):
+        recorded = at.run(chart)
+    reasoning = recorded.dossier.reasoning
+    assert reasoning is not None
+    assert [one.outcome for one in reasoning.tool_calls] == ["answered"] * 3 + ["over_limit"]
+    assert (reached(recorded), reasoning.ended) == ({"tool_calls"}, "abstained")
+
+
+def test_a_server_that_stops_counting_tokens_takes_no_more_time_than_there_is(home: Path, chart: Path) -> None:
+    with model_server(model()) as server, desk(home, server, model_seconds_max=4.0) as at:
+
+        def script(asked: Asked) -> Turn:
+            server.metadata = hang()
+            return answer(abstain="nothing_to_add") if asked.schema is not None else calls(*[("list_labs", {})] * 5)
+
+        server.script = script
+        begun = time.monotonic()
+        recorded = at.run(chart)
+        took = time.monotonic() - begun
+    reasoning = recorded.dossier.reasoning
+    assert reasoning is not None
+    assert (reasoning.ended, len(reasoning.tool_calls)) == ("deadline", 5)
+    assert took < 12  # a single count is given fifteen seconds otherwise
 
 
 def test_calls_beyond_the_bound_are_not_run_and_the_model_is_told(home: Path, chart: Path) -> None:

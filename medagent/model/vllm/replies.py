@@ -155,7 +155,7 @@ class Pieces:
         self._on_text = on_text
         self._text: list[str] = []
         self._calls: dict[int, tuple[list[str], list[str]]] = {}
-        self._chances: list[Chance] | None = None
+        self._chances: list[Chance] = []
         self._finish: str | None = None
         self._usage: Usage | None = None
 
@@ -165,7 +165,7 @@ class Pieces:
         for piece in chunk.choices[:1]:
             self._finish = piece.finish_reason or self._finish
             if piece.logprobs is not None and piece.logprobs.content is not None:
-                self._chances = [*(self._chances or ()), *piece.logprobs.content]
+                self._chances += piece.logprobs.content
             for call in piece.delta.tool_calls or ():
                 names, arguments = self._calls.setdefault(call.index, ([], []))
                 names.append(call.function.name or "")

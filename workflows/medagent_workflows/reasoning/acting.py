@@ -38,7 +38,6 @@ class _Ran:
     result: ToolResult | None
     refusal: str
     started_at: datetime
-    ended_at: datetime
 
 
 @dataclass(slots=True)
@@ -57,6 +56,8 @@ class Acting:
     count: Count
     calls: dict[str, ToolCall] = field(default_factory=dict)
     """By their key, in order."""
+    _until: float = 0.0
+    """By the event loop's clock: when the seconds of the run are used up."""
 
     async def act(self, turn: int, requests: Sequence[ToolRequest], room: int) -> tuple[Used, ...]:
         """What the tools of one turn say, in at most `room` tokens together.
@@ -65,6 +66,7 @@ class Acting:
         (3) results are told in order, so that handles do not depend on which was first; (4) each is durable before the
         model hears of it.
         """
+        self._until = asyncio.get_running_loop().time() + self.bounds.seconds - self.spent.seconds
         keys = [f"tool/{turn}/{place}" for place in range(len(requests))]
         bodies = [canonical_json({"tool": one.name, "arguments": one.arguments}) for one in requests]
         # (1)
@@ -123,7 +125,7 @@ class Acting:
                 outcome, refusal = "invalid_arguments", f"The arguments cannot be used: {error}"
             except ToolRefused as error:
                 outcome, refusal = "refused", str(error)
-        return _Ran(name, outcome, result, refusal, started, self.clock.now())
+        return _Ran(name, outcome, result, refusal, started)
 
     def _resolved(self, arguments: str, tool: Tool[Any]) -> str:
         """The arguments with evidence ids in place of the short names that the model was given."""
@@ -143,10 +145,10 @@ class Acting:
     async def _tell(self, ran: _Ran, tokens_max: int) -> Used:
         if ran.result is None:
             text = f"<refused>{ran.refusal}</refused>"
-            said = Told(text=text, tokens=await self.count(text))
+            said = Told(text=text, tokens=await self._counted(text))
         else:
             before = len(self.handles.known)
-            telling = await told(ran.tool, ran.result, self.handles, self.count, tokens_max)
+            telling = await told(ran.tool, ran.result, self.handles, self._counted, tokens_max)
             said = Told(
                 text=telling.text,
                 tokens=telling.tokens,
@@ -160,8 +162,16 @@ class Acting:
             result=ran.result,
             told=said,
             started_at=ran.started_at,
-            ended_at=ran.ended_at,
+            ended_at=self.clock.now(),  # until then the model waits for it
         )
+
+    async def _counted(self, text: str) -> int:
+        """How many tokens a text takes. Without time to ask, as many as it has bytes: no tokenizer takes more."""
+        try:
+            async with asyncio.timeout_at(self._until):
+                return await self.count(text)
+        except TimeoutError:
+            return len(text.encode())
 
     def _remember(self, used: Used) -> None:
         """Brings back the short names that an earlier process gave."""

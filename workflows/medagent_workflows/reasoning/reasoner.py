@@ -142,8 +142,9 @@ class Reasoner:
         # (3)
         if reply.text.strip():
             self.free_text.append(reply.text)
-        # (4) A turn that was cut off may have lost half a request.
-        self._asked = () if reply.finish == "length" else reply.tool_requests
+        # (4) A turn that was cut off may have lost half a request. Of those that are too many the model hears once.
+        most = max(self.asking.bounds.tool_calls - self.asking.spent.tool_calls, 0) + 1
+        self._asked = () if reply.finish == "length" else reply.tool_requests[:most]
         if not self._asked:
             return "draft"
         self.conversation.said(reply.text, self._asked)
