@@ -83,6 +83,8 @@ def test_where_nothing_was_drafted_no_check_is_said_to_have_passed(name: str, ru
     text = text_of(runs[name].dossier)
     assert "none made: nothing was drafted" in text
     assert "passed" not in text
+    assert "no model was asked" in flat(text)
+    assert "no model configured" not in flat(text), "nothing says whether there is one"
 
 
 @pytest.mark.parametrize("name", [path.stem for path in SAMPLES])
@@ -223,9 +225,9 @@ def test_what_was_asked_leads_the_page(width: int, runs: dict[str, Recorded]) ->
     asked = {"request": runs["healthy"].dossier.request.model_copy(update={"question": "Why\x1b[31m\n\nnow?"})}
     text = flat(text_of(with_model(runs["healthy"].dossier).model_copy(update=asked), width))
     assert "Asked: “Why\N{REPLACEMENT CHARACTER}[31m now?”" in text
-    assert "only a model takes up questions" not in text
+    assert "no model took it up" not in text
     alone = flat(text_of(runs["healthy"].dossier.model_copy(update=asked), width))
-    assert "(recorded; only a model takes up questions)" in alone
+    assert "(recorded; no model took it up)" in alone
 
 
 def test_a_question_of_any_length_leaves_room_for_the_answer(runs: dict[str, Recorded]) -> None:

@@ -141,12 +141,7 @@ def _show(console: Console, finding: Finding) -> None:
 def _conclude(console: Console, findings: Sequence[Finding]) -> None:
     failing = sum(finding.status == "fails" for finding in findings)
     if failing:
-        console.print(
-            Text(
-                f"\n{failing} of the points that MedAgent needs {'does' if failing == 1 else 'do'} not hold.",
-                "bold red",
-            )
-        )
+        console.print(Text(f"\nNot fit for MedAgent yet: of what it needs, {failing} did not hold.", "bold red"))
     else:
         console.print("\nAll that MedAgent needs of a server holds. What the model says is another question.")
 

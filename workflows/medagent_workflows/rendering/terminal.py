@@ -85,6 +85,8 @@ def _made_by(dossier: Dossier) -> str:
         made = f"guideline engine and {model_name(dossier.mode.model)}"
     elif dossier.reasoning is not None:
         made = "guideline engine alone, the model did not answer"
+    elif dossier.outcome is OutcomeKind.ABSTAINED and not dossier.results:
+        made = "ended before the guideline engine, and no model was asked"
     else:
         made = "guideline engine alone, no model configured"
     return f"{made}, {'images read by the model' if dossier.mode.images else 'no image analysis'}"

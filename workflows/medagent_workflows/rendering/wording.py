@@ -51,13 +51,13 @@ def model_sentence(dossier: Dossier) -> str | None:
 
 
 def question_sentence(dossier: Dossier) -> str | None:
-    """What was asked; where no model is there to take it up, that. None: nothing was."""
+    """What was asked, and where no model took it up, that. None: nothing was."""
     question = dossier.request.question
     if question is None:
         return None
     asked = plain(" ".join(question.split()))
     asked = asked if len(asked) <= _QUESTION_SHOWN else f"{asked[:_QUESTION_SHOWN]}…"
-    alone = "" if dossier.reasoning is not None else " (recorded; only a model takes up questions)"
+    alone = "" if dossier.reasoning is not None else " (recorded; no model took it up)"
     return f"Asked: “{asked}”{alone}"
 
 
