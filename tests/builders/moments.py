@@ -83,6 +83,8 @@ _KINDS = {
 _COUNTED = ("writes of a node", "a question to the model's server", "half an answer", "a transaction")
 """Kinds whose moments are told apart by their number alone, which is another one in the next life."""
 
+_LIVES = 3  # that end by force, of one run
+
 
 def kind_of(moment: Moment) -> str:
     """What it is a moment of."""
@@ -90,27 +92,30 @@ def kind_of(moment: Moment) -> str:
     return kind
 
 
+def is_named(moment: Moment) -> bool:
+    """Whether its name says in each life the same. Others are told apart by their number alone."""
+    return kind_of(moment) not in _COUNTED
+
+
 def deaths(moments: Sequence[Moment], runs: int, seed: int) -> list[tuple[Moment, ...]]:
     """When the processes of each run die: at three moments at most, as an undisturbed run comes to them.
 
-    For the first one each kind takes its turn as long as it has some left; the others lie behind it, and are those that
-    nobody died at yet, if there are any. So few runs see all kinds, and many see all moments. A later process may not
-    come to its moment, for what is recorded is not done again; then it lives.
+    For the first one each kind takes its turn as long as it has some left. The others are the next ones behind it that
+    nobody died at yet, if there are any. So few runs see all kinds, and a hundred see every moment with a name. A later
+    process may not come to its moment, for what is recorded is not done again; then it lives.
     """
     chance = random.Random(seed)  # noqa: S311 - moments, no secrets
     shuffled = chance.sample(sorted(moments, key=str), len(moments))  # their order is not always the same
     kinds = [[one for one in shuffled if kind_of(one) == kind] for kind in _KINDS]
     firsts = [one for turn in zip_longest(*kinds) for one in turn if one is not None]
+    named = [one for one in moments if is_named(one)]
     place = {one: number for number, one in enumerate(moments)}
-    left = {one: None for one in shuffled if kind_of(one) not in _COUNTED}
+    seen: set[Moment] = set()
     plans: list[tuple[Moment, ...]] = []
     for run in range(runs):
         plan = [firsts[run % len(firsts)]]
-        for _ in range(2):
-            left.pop(plan[-1], None)
-            behind = [one for one in shuffled if place[one] > place[plan[-1]] and kind_of(one) not in _COUNTED]
-            if behind:
-                plan.append(next((one for one in behind if one in left), chance.choice(behind)))
-        left.pop(plan[-1], None)
+        while len(plan) < _LIVES and (behind := [one for one in named if place[one] > place[plan[-1]]]):
+            plan.append(next((one for one in behind if one not in seen), chance.choice(behind)))
+        seen.update(plan)
         plans.append(tuple(plan))
     return plans

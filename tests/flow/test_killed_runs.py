@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from builders import postgresql
 from builders.killed_runs import Life, Site, deadly_server, workers
-from builders.moments import Moment, deaths
+from builders.moments import Moment, deaths, is_named
 from builders.reasoning_scripts import chart_in, images_in
-from builders.store import TENANT, Records, settings_in
+from builders.store import DATABASES, TENANT, Records, settings_in
 
 from medagent_workflows.checkpoints import upgrade_checkpoints
 
@@ -102,6 +102,13 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
         assert_nothing_is_doubled(site)
     assert told_without_times(lives[-1]) == told_without_times(common.undisturbed)
     assert list(lives[-1].after.journaled) == list(common.undisturbed.after.journaled)
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_hundred_runs_are_killed_at_every_node_call_and_record(request: pytest.FixtureRequest, database: str) -> None:
+    moments = request.getfixturevalue(f"on_{database}").undisturbed.moments
+    planned = {moment for plan in deaths(moments, 100, SEEDS[database]) for moment in plan}
+    assert {moment for moment in moments if is_named(moment)} - planned == set()
 
 
 def assert_nothing_was_repeated(life: Life) -> None:
