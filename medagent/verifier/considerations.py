@@ -50,6 +50,10 @@ CITATION = "1 citation"
 _LATER = (Summary, Hypothesis)
 """What rests on other statements, in the order in which it is looked at."""
 
+_SENTENCE_BEFORE = re.compile(r"[.!?][)\]\"'”’]?\s+\Z")
+_SENTENCE_AFTER = re.compile(r"\A.{0,2}[.!?][)\]\"'”’]?\s", re.DOTALL)
+"""Of the last two signs of a quote and what follows."""
+
 _NAME = re.compile(r"[!-~]{1,400}")
 _SAID = frozenset({"value", "quote", "text", "finding", "period", "window", "within"})
 """Slots that name nothing. What they hold is compared, parsed or judged as wording."""
@@ -154,6 +158,7 @@ class Considering:
                 self._hypothesis(proposition)
             case Statement():
                 self._statements.statement(proposition)
+                self._whole(proposition)
             case ImageReading():
                 self._statements.image_reading(proposition)
                 check_finding(proposition)
@@ -161,6 +166,15 @@ class Considering:
                 self._statements.check(proposition)
                 return self._chosen.needs(proposition)
         return ()
+
+    def _whole(self, statement: Statement) -> None:
+        """A quote is of whole sentences: what stands before its first word may turn it round ("Do not …")."""
+        passage = self._slices.item(statement.passage)
+        words = self._slices.evidence.texts[passage.sha256][passage.start : passage.end]
+        quoted = statement.quote.strip()
+        places = (found.start() for found in re.finditer(re.escape(quoted), words))
+        if not any(_is_whole(words[:place], quoted, words[place + len(quoted) :]) for place in places):
+            raise Refused(STEP, f"the quote of {passage.id} begins or ends within a sentence")
 
     def _rule(self, name: str) -> Rule:
         """(9) A rule in force, for a patient whom its age limits do not exclude."""
@@ -215,6 +229,12 @@ class Considering:
             self._findings.append(noted(CITATION, next(iter(self._by_id)), None, error))
             return None
         return noted_by_model([self._claims[one] for one in self._by_id if one in self._claims])
+
+
+def _is_whole(before: str, quoted: str, after: str) -> bool:
+    """Whether a sentence begins and one ends where a quote does. A point within a number ends none."""
+    is_begun = not before.strip() or _SENTENCE_BEFORE.search(before) is not None
+    return is_begun and (not after.strip() or _SENTENCE_AFTER.search(quoted[-2:] + after) is not None)
 
 
 def _check_names(proposition: AnyProposition) -> None:

@@ -532,7 +532,7 @@ def noted() -> Considered:
         absent(albuminuria, "albuminuria", "measured", "12 months"),
         timed(diabetes, "longer_ago_than", "2 years", "diabetes"),
         Value(fact=chart.patient.id, element="gender", value="female"),
-        Statement(passage=chart.passage(text, 14, 14 + 68).id, quote="HbA1c measured at least twice a year"),
+        Statement(passage=chart.passage(text, 14, 14 + 68).id, quote=text[14 : 14 + 68]),
         Criterion(rule=rule.id, part="population", truth=MET, tree=population),
         Criterion(rule=rule.id, part="contraindications", truth=NOT_MET, tree=harmless),
         Summary(rule=rule.id),

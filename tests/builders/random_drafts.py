@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from builders.fhir import Json
 from builders.reasoning import drafted
+from builders.reasoning_scripts import QUOTE
 from medagent.chart import Chart
 from medagent.errors import ToolRefused
 from medagent.evidence import Calculation, Fact, Reading, Role
@@ -64,7 +65,7 @@ FINDINGS = (
     "clear lungs, certainly",
     "pleural thickening",
 )
-QUOTES = ("the individual benefit of metformin", "metformin is always safe", "lactic acidosis", "Introduction", "no")
+QUOTES = (QUOTE, "metformin is always safe", "lactic acidosis", "Introduction", "no")
 PARTS = ("population", "criteria", "contraindications", "already")
 
 

@@ -52,8 +52,8 @@ SECRETS = (FAMILY, GIVEN, BORN, "Heimweh", "Nebelhornweg", "type 2 diabetes with
 AS_OF = datetime(2026, 6, 30, 23, 59, tzinfo=UTC)
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
-QUOTE = "the individual benefit of metformin is weighed against the risk of lactic acidosis"
-KEPT = f"Introduction.\n\n# Reduced kidney function\n\nWhere kidney function falls, {QUOTE}. Nothing more.\n"
+QUOTE = "Where kidney function falls, benefit and harm of metformin are weighed anew, for the risk of lactic acidosis."
+KEPT = f"Introduction.\n\n# Reduced kidney function\n\n{QUOTE} Nothing more.\n"
 """A publisher's text of our own."""
 
 

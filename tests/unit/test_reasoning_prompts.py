@@ -14,6 +14,7 @@ from medagent_workflows.reasoning.drafting import WireDraft
 
 VERSIONS = {
     ("system.md", "1"): "4feaeb46e89946d4795eecfab86c5fd3edadf94ea47c7b13f1a193c5bdf0c7cb",
+    ("system.md", "2"): "e0dcf7af4b5280a29b66df468a53b95f96eb172656788014178e971a5ff03682",
     ("tools.json", "1"): "97f72042d5891dc1c22ca41c14c193bad2a0daeabf2509fb2252496997f6d41a",
     ("question.md", "1"): "716ceed605133713eeb414e0e6fc5a3ec3e3b98a53e641346dadaef1facd31b7",
     ("review.md", "1"): "10c14b2b42d962c5a0f4177ca157748ff1a2d83ffe0ccd0692d14e052142fd1c",

@@ -27,6 +27,7 @@ from builders.drafts import (
     timed,
 )  # fmt: skip
 
+from medagent.canonical import sha256_hex
 from medagent.evidence import Query
 from medagent.kleene import Truth
 from medagent.propositions import (
@@ -36,6 +37,7 @@ from medagent.propositions import (
     ImageReading,
     Presence,
     Proposal,
+    Statement,
     Summary,
     Timing,
     Trend,
@@ -133,6 +135,22 @@ def _noted() -> Recommendation:
     recommendation = consider(truth.considerations, truth.evidence).recommendation
     assert recommendation is not None
     return recommendation
+
+
+KEPT = "Do not offer a statin below 7.5 %. (It says “so”.) Is it so? A review helps\nall of them.\n"
+QUOTES = {
+    "without its beginning": ("offer a statin below 7.5 %.", False),
+    "without its end": ("A review helps", False),
+    "up to the point of a number": ("Do not offer a statin below 7.", False),
+    "a single word": ("statin", False),
+    "up to a quote's end": ("It says “so”", False),
+    "a whole sentence": ("Do not offer a statin below 7.5 %.", True),
+    "without the point at its end": ("Do not offer a statin below 7.5 %", True),
+    "a question": ("Is it so?", True),
+    "two sentences": ("Is it so? A review helps\nall of them.", True),
+    "in brackets": ("(It says “so”.)", True),
+}
+"""What of a publisher's text is quoted, and whether it stands."""
 
 
 class TestLies:
@@ -445,6 +463,16 @@ class TestRules:
         shown, details = judged(made.considered(_gender(made), Summary(rule="noted")))
         assert len(shown) == 1
         assert "of another age" in details[0]
+
+    @pytest.mark.parametrize(("quote", "stands"), QUOTES.values(), ids=QUOTES)
+    def test_a_quote_is_of_whole_sentences(self, quote: str, stands: bool) -> None:
+        """Cut out of its sentence it may say the contrary of what the publisher says. clinical: 18"""
+        kept = {**rule_of("noted", AGE, AGE).guideline.model_dump(), "texts": (sha256_hex(KEPT.encode()),)}
+        made = drafting(rule=rule_of("noted", AGE, AGE, guideline=kept))
+        passage = made.chart.passage(KEPT, 0, len(KEPT))
+        shown, details = judged(made.considered(_gender(made), Statement(passage=passage.id, quote=quote)))
+        assert len(shown) == 1 + stands, details
+        assert stands or "within a sentence" in details[0]
 
     def test_a_summary_stands_beside_a_criterion_of_its_rule(self) -> None:
         made = drafting()
