@@ -176,6 +176,17 @@ def test_where_only_the_model_noted_something_no_rule_is_said_to_have_offered_it
     assert "only what the model noted; no rule of the pack put anything forward" in text
 
 
+def test_what_rules_put_forward_and_was_held_back_is_not_hidden_behind_what_the_model_noted(
+    runs: dict[str, Recorded],
+) -> None:
+    """Withheld for this patient, or dropped by the verifier: that is not nothing."""
+    dossier = runs["diabetes-kidney"].dossier
+    held = dossier.model_copy(update={"recommendations": ()})
+    text = flat(text_of(with_notes(held.model_copy(update={"outcome": OutcomeKind.OFFERED}))))
+    assert "only what the model noted; all that rules put forward was held back" in text
+    assert "no rule of the pack put anything forward" not in text
+
+
 def test_what_a_model_noted_neither_commands_nor_claims_to_be_safe(runs: dict[str, Recorded]) -> None:
     """clinical: 18"""
     text = flat(text_of(with_notes(runs["healthy"].dossier)))

@@ -67,6 +67,8 @@ def outcome_sentence(dossier: Dossier) -> str:
         of_engine = [one.display for one in dossier.recommendations if one.author == "engine"]
         cards, lines = of_engine.count("card"), of_engine.count("line")
         noted = len(of_engine) < len(dossier.recommendations)
+        if not of_engine and dossier.drafts:
+            return "For review: only what the model noted; all that rules put forward was held back, see there."
         if not of_engine:
             return "For review: only what the model noted; no rule of the pack put anything forward."
         return (
