@@ -27,7 +27,7 @@ from builders.reasoning_scripts import (
     model,
 )
 
-from medagent.errors import AuditError, JournalError
+from medagent.errors import AuditError, JournalError, UsageError
 from medagent.journal import Journal
 from medagent_workflows.recommending import Recorded
 
@@ -249,6 +249,17 @@ def test_a_run_is_not_gone_on_with_by_another_model(place: Place, tmp_path: Path
     assert reasoning is not None
     assert (reasoning.ended, {call.model for call in reasoning.model_calls}) == ("refused", {"scripted"})
     assert "another model" in reasoning.detail
+
+
+def test_a_run_that_began_with_a_model_is_not_gone_on_with_by_the_engine_alone(place: Place, tmp_path: Path) -> None:
+    """Its dossier would leave out what was asked and answered."""
+    with model_server(SCRIPT) as server, desk(tmp_path, server, wrap=dying(9)) as at, pytest.raises(Cut):
+        at.run(place.chart)
+    with desk(tmp_path) as at:
+        (request,) = at.services.store.open_requests("local")
+        with pytest.raises(UsageError, match="MEDAGENT_MODEL_URL"):
+            at.go_on(place.chart, request)
+        assert at.services.store.open_requests("local") == (request,)
 
 
 def test_the_same_run_twice_says_the_same_byte_for_byte(place: Place, uncut: Recorded, tmp_path: Path) -> None:

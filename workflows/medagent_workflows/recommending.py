@@ -10,7 +10,7 @@ from langsmith import tracing_context
 
 from medagent.canonical import content_id, parse_json, public_json
 from medagent.chart import AsOf, Chart, ChartSource
-from medagent.errors import MedAgentError
+from medagent.errors import MedAgentError, UsageError
 from medagent.records import Dossier, Request
 from medagent_workflows.graph import Graph, build_graph
 from medagent_workflows.reasoning.services import Models
@@ -83,10 +83,10 @@ async def resume(services: Services, source: ChartSource, request_id: str, model
     """Goes on with a recorded request that has no outcome yet; of one that has, gives that.
 
     Steps: (1) the recorded outcome, if there is one, after what a process left undone that died right behind it; (2)
-    the recorded request; (3) the chart as it was asked about; (4) the graph from its checkpoint, and what was asked of
-    model and tools from the journal: nothing is asked twice.
-    Raises StoreError for a request that was never recorded, JournalError where the chart, the pack or the prompts are
-    no longer what the run began with.
+    the recorded request, with a model if it began with one; (3) the chart as it was asked about; (4) the graph from its
+    checkpoint, and what was asked of model and tools from the journal: nothing is asked twice.
+    Raises StoreError for a request that was never recorded, UsageError where the model that took part is no longer
+    configured, JournalError where the chart, the pack or the prompts are no longer what the run began with.
     """
     tenant = services.settings.tenant
     # (1)
@@ -98,6 +98,10 @@ async def resume(services: Services, source: ChartSource, request_id: str, model
         return Recorded(Dossier.model_validate(parse_json(stored)), stored)
     # (2)
     request = Request.model_validate(parse_json(services.store.request(request_id, tenant)))
+    if models is None and services.store.journal(tenant).entries(request_id):
+        raise UsageError(
+            "--resume: a model took part in this run; set MEDAGENT_MODEL_URL and MEDAGENT_MODEL as they were then"
+        )
     # (3)
     chart = await source.chart(request.patient.removeprefix("Patient/"), request.as_of)
     # (4)
