@@ -8,6 +8,7 @@ the conversation with the model comes back from the journal. Where no model is c
 engine's screening is drafted as it is, and the mode of every output says so.
 """
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, TypedDict
@@ -102,7 +103,7 @@ async def verify_drafts(state: RunState, runtime: Runtime[Workbench]) -> RunStat
     """Hands each draft to the verifier, which shares no code with what drafted it. What a model drafted and was
     refused may come back once, if the model is told why."""
     bench = await _remade(state, runtime, "verify")
-    bench.judge()
+    await asyncio.to_thread(bench.judge)  # tenths of a second of a long chart, and others wait for this event loop
     again = state.get("attempts") == 1 and bench.judged[-1].may_be_repaired
     return {"recommendations": [one.id for one in bench.kept], "again": again}
 

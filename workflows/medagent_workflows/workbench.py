@@ -5,6 +5,7 @@ All of it follows from the request, the source and the journal. So a process tha
 it again: `remake` makes what the steps that are done had made, in their order, and nothing twice.
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -209,10 +210,10 @@ class Workbench:
             for attempt in range(attempts):
                 await reasoner.draft(attempt, self.refused)
                 if attempt < attempts - 1 or upto in ("draft", "present", "freeze"):
-                    self.judge()
+                    await asyncio.to_thread(self.judge)
         # (3)
         if upto in ("present", "freeze"):
-            self.judge()
+            await asyncio.to_thread(self.judge)
         # (4)
         if upto == "freeze":
             self.present()

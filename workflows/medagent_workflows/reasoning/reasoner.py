@@ -111,7 +111,7 @@ class Reasoner:
         first_words = PROMPTS.question_for(begun.told.text, self.request.question)
         self.conversation = Conversation.begun(PROMPTS.system.text, first_words)
         if not self.specs:  # a model without tools cannot ask for images
-            self._show(self.pictures.newest())
+            await self._show(await asyncio.to_thread(self.pictures.newest))
 
     async def turn(self, number: int) -> Next:
         """One turn: the model asks for tools, or has seen enough.
@@ -162,7 +162,7 @@ class Reasoner:
             self._context += used.told.tokens
         if any(used.outcome in ("invalid_arguments", "unknown_tool") for used in done):
             self._invalid_turns += 1
-        self._show([image for used in done for image in _pictured(used)])
+        await self._show([image for used in done for image in _pictured(used)])
 
     async def draft(self, attempt: int, refused: tuple[str, ...] = ()) -> None:
         """Asks for the draft, bound to the schema of propositions. `refused`: what the verifier said of the last."""
@@ -257,25 +257,25 @@ class Reasoner:
         in_run = self.asking.bounds.tokens - self.asking.spent.tokens
         return min(self._served_tokens, in_run) - self._context - self._kept
 
-    def _show(self, wanted: Sequence[ImageRef]) -> None:
+    async def _show(self, wanted: Sequence[ImageRef]) -> None:
         """Images beside their short names, as far as the bound allows."""
         shown: list[Picture] = []
         names: list[str] = []
         for image in {image.id: image for image in wanted}.values():
             self.found[image.id] = image
-            name, picture = self.handles.name(image.id), self._picture(image, len(shown))
+            name, picture = self.handles.name(image.id), await self._picture(image, len(shown))
             names.append(name if picture is not None else f"{name} (not shown)")
             shown += [] if picture is None else [picture]
         if names:
             self.conversation.shown(PROMPTS.images_for(names), shown)
             self._context += _IMAGE_GUESS * len(shown)
 
-    def _picture(self, image: ImageRef, beside: int) -> Picture | None:
+    async def _picture(self, image: ImageRef, beside: int) -> Picture | None:
         """Its pixels. None: they cannot be shown, or the context would not hold them beside others."""
         if self._room() < _IMAGE_GUESS * (beside + 1):
             self.asking.spent.refuse("context")
             return None
-        return self.pictures.show(image)
+        return await asyncio.to_thread(self.pictures.show, image)  # it is decoded and scaled
 
     def _end(self, ended: ReasoningEnd, detail: str) -> None:
         self.ended, self.detail = ended, detail
