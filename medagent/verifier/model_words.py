@@ -23,7 +23,8 @@ _COMMAND = re.compile(
     r"(?:^'?|[.;:,!?()–—]\s*|\s(?:-+\s*|')|\b(?:and|or|then|please|also|now|so)\s+)(?:"
     r"(?:begin|give|prescribe|administer|discontinue|reduce|refer|avoid|initiate|treat|obtain|ensure|perform|recommend|"
     r"withhold|add|consider|evaluate|assess|rule out|exclude|investigate|admit|consult|arrange|confirm|continue|resume|"
-    r"adjust|replace|transfuse|intubate|operate|inject|infuse|vaccinate|immunise|immunize|remove|do|don't)\b|"
+    r"adjust|replace|transfuse|intubate|operate|inject|infuse|vaccinate|immunise|immunize|remove|do|don't|cease|halt|"
+    r"commence|escalate|swap|proceed|let|go for|lower the|raise the)\b|"
     r"(?:start|stop|order|check|measure|repeat|take|switch|monitor|schedule|hold|test|screen|review|contact|call|"
     r"discharge|biopsy|follow up)\b(?!\s+(?:of|is|was|were|dates?|results?)\b)|"
     r"(?:increase|decrease|change|use)\b(?!\s+(?:of|in|is|was|were)\b))"
@@ -50,6 +51,13 @@ _CERTAINTY = re.compile(
     r"no doubt|without doubt|clearly|obvious\w*|surely|always|never|diagnos\w*|conclusive\w*|pathognomonic|"
     r"safely|safety|harmless|ruled out|rules out|percent|per cent|probability|odds|cured?)\b"
 )
+_VERDICT = re.compile(
+    r"\b(engine\w*|medagent\w*|guidelines?|the rules?|warnings?|fda|approv\w*|agrees?|agreed|checked|correct|"
+    r"mistaken|nonsense|likelihood|healthy|okay|ok|is fine|can wait|nothing (?:is due|speaks)|"
+    r"no (?:reason|need|risk)|(?:may|can) be (?:given|kept|ignored)|(?:best|time|right) to)\b"
+)
+"""What judges or outranks those who were asked, lends the words an authority, or calls the patient well."""
+
 _DOSE = re.compile(
     r"\b(dos(?:e|es|ed|age|ages|ing)|daily|twice|thrice|hourly|weekly|nightly|bid|tid|qid|b\.i\.d|t\.i\.d|q\.i\.d|"
     r"mg|mcg|µg|μg|ug|ml|iu|micrograms?|milligrams?|grams?|millilit\w*|units?|tablets?|capsules?|pills?|puffs?|bolus|"
@@ -63,6 +71,8 @@ def unfit_thought(text: str) -> str | None:
     """Why a thought may not be shown. None: nothing speaks against it."""
     if _DOSE.search(_plain(text)) is not None:
         return "it states a dose or a number"
+    if _VERDICT.search(_plain(text)) is not None:
+        return "it gives a verdict"
     return unfit_finding(text)
 
 
