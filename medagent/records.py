@@ -144,7 +144,7 @@ class OutcomeKind(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a run abstained."""
+    """Why a run abstained, or why no rule puts anything forward where only a model's notes are offered."""
 
     MISSING_DATA = "missing_data"
     FAILED_VERIFICATION = "failed_verification"

@@ -66,9 +66,8 @@ def dossier_of(bench: Workbench, frozen_at: datetime) -> Dossier:
 def outcome_of(bench: Workbench) -> tuple[OutcomeKind, Reason | None]:
     """How the run ended.
 
-    Steps: (1) what ended it at once; (2) anything to show; (3) drafts of which none held; (4) options that are all
-    withheld; (5) no rule in force; (6) a model that was to be heard and was not; (7) "nothing due" only where every
-    rule could be decided, in a chart of today.
+    Steps: (1) what ended it at once; (2) what a rule puts forward; (3) the model's notes: they are offered, and the
+    reason says why no rule puts anything forward; (4) neither.
     """
     # (1)
     assert bench.entry is not None
@@ -76,26 +75,43 @@ def outcome_of(bench: Workbench) -> tuple[OutcomeKind, Reason | None]:
         return OutcomeKind.ABSTAINED, bench.entry.reason
     # (2)
     assert bench.presentation is not None
-    assert bench.screening is not None
-    if bench.presentation.recommendations:
+    shown = bench.presentation.recommendations
+    if any(one.author == "engine" for one in shown):
         return OutcomeKind.OFFERED, None
-    # (3) An error of ours is not the patient's good health.
+    reason = _nothing_put_forward(bench)
+    # (3)
+    if shown:
+        return OutcomeKind.OFFERED, reason
+    # (4)
+    return (OutcomeKind.NOTHING_DUE if reason is None else OutcomeKind.ABSTAINED), reason
+
+
+def _nothing_put_forward(bench: Workbench) -> Reason | None:
+    """Why no rule puts anything forward. None: nothing is due.
+
+    Steps: (1) drafts of which none held; (2) options that are all withheld; (3) no rule in force; (4) a model that was
+    to be heard and was not; (5) "nothing due" only where every rule could be decided, in a chart of today.
+    """
+    assert bench.entry is not None
+    assert bench.presentation is not None
+    assert bench.screening is not None
+    # (1) An error of ours is not the patient's good health.
     if any(verdict.recommendation is None for verdict in bench.verdicts or ()):
-        return OutcomeKind.ABSTAINED, Reason.FAILED_VERIFICATION
-    # (4) Something is due and may not be put forward.
+        return Reason.FAILED_VERIFICATION
+    # (2) Something is due and may not be put forward.
     if any(one.reason == "withheld" for one in bench.presentation.suppressed):
-        return OutcomeKind.ABSTAINED, Reason.WITHHELD
-    # (5)
+        return Reason.WITHHELD
+    # (3)
     results = bench.screening.results
     if all(result.reason == "edition" for result in results):
-        return OutcomeKind.ABSTAINED, Reason.OUT_OF_SCOPE
-    # (6) What the site asked for did not happen: that is no all-clear.
+        return Reason.OUT_OF_SCOPE
+    # (4) What the site asked for did not happen: that is no all-clear.
     if (unheard := _unheard(bench)) is not None:
-        return OutcomeKind.ABSTAINED, unheard
-    # (7)
+        return unheard
+    # (5)
     if bench.entry.old or any(result.outcome == "unknown" for result in results):
-        return OutcomeKind.ABSTAINED, Reason.MISSING_DATA
-    return OutcomeKind.NOTHING_DUE, None
+        return Reason.MISSING_DATA
+    return None
 
 
 _UNHEARD: Mapping[str, Reason] = {
@@ -113,7 +129,7 @@ def _unheard(bench: Workbench) -> Reason | None:
     if bench.reasoning is None:
         return None
     if bench.best is not None and bench.best.drafted.considerations is not None:
-        return Reason.FAILED_VERIFICATION
+        return Reason.FAILED_VERIFICATION if bench.best.recommendation is None else None
     if bench.reasoning.ended == "abstained" and bench.reasoning.detail == "missing_evidence":
         return Reason.MISSING_DATA
     return _UNHEARD.get(bench.reasoning.ended)
