@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from io import BytesIO
 from itertools import count
+from math import ceil
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -36,7 +37,9 @@ from medagent_workflows.recommending import Recorded, recommend
 from medagent_workflows.wiring import chart_source, open_models
 
 WIDTH = 8
-"""Runs side by side."""
+"""Runs side by side, at most."""
+
+_DRAFTS_OF_A_RUN = 3  # with repairs, as measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +256,7 @@ class Tally:
 
 def soaked(at: Desk, charts: Sequence[ChartAsked], drafts: int, tally: Tally | None = None) -> Tally:
     """Runs over the charts in turn, each with a seed of its own, until so many drafts were written, or the server is
-    gone. In every second one the model has to say something."""
+    gone. In two of three the model has to say something."""
     tally = tally or Tally()
     alone = {chart: _alone(at, chart) for chart in set(charts)}
     numbers = count()
@@ -262,11 +265,12 @@ def soaked(at: Desk, charts: Sequence[ChartAsked], drafts: int, tally: Tally | N
         while tally.requests < drafts and not tally.ends["unavailable"]:
             number = next(numbers)
             chart = charts[number % len(charts)]
-            recorded = await run_once(at, chart, number, seed=number, talkative=number % 2 == 1)
+            recorded = await run_once(at, chart, number, seed=number, talkative=number % 3 > 0)
             tally.add(at, recorded, alone[chart], chart.path.name)
 
     async def all_of_them() -> None:
-        await asyncio.gather(*(worker() for _ in range(WIDTH)))
+        at_once = min(WIDTH, ceil(drafts / _DRAFTS_OF_A_RUN))  # else a few drafts would be asked for in many runs
+        await asyncio.gather(*(worker() for _ in range(at_once)))
 
     asyncio.run(all_of_them())
     return tally
