@@ -95,7 +95,8 @@ async def draft(state: RunState, runtime: Runtime[Workbench]) -> RunState:
     if bench.models is None:
         return {"drafts": drafts}
     attempts = state.get("attempts", 0)
-    await bench.converse().draft(attempts, bench.refused)
+    # The engine's drafts are verified while the model writes: neither waits for the other.
+    await asyncio.gather(bench.converse().draft(attempts, bench.refused), asyncio.to_thread(bench.verify))
     return {"attempts": attempts + 1, "drafts": drafts + attempts + 1}
 
 

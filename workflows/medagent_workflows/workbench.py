@@ -126,12 +126,16 @@ class Workbench:
             )
         return self.reasoner
 
-    def judge(self) -> None:
-        """Verifies the engine's drafts, and the model's newest one."""
+    def verify(self) -> None:
+        """Verifies the engine's drafts, for which no model is needed."""
         assert self.evidence is not None
         if self.verdicts is None:
             verifier = Verifier(self.evidence)
             self.verdicts = tuple(verifier.verify(draft) for draft in self.screen().drafts)
+
+    def judge(self) -> None:
+        """Verifies the engine's drafts, and the model's newest one."""
+        self.verify()
         reasoner = self.reasoner
         if reasoner is not None and len(self.judged) < len(reasoner.drafted):
             self.judged.append(self._judged(reasoner.drafted[-1]))
