@@ -120,7 +120,7 @@ def _report(title: str, chart: Path, folder: Path) -> None:
         ("", "calls", "wall s", "outside ms", "processor ms", "share of the wall"),
         rows,
         f"Median of {ROUNDS} rounds (best); shares: median (least–greatest). Aim: at most 3 %. "
-        f"Load of the machine beforehand: {load:.1f}.",
+        f"Load before: {load:.1f}.",
     )
 
 

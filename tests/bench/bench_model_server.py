@@ -254,4 +254,4 @@ def _cached(runs: Iterable[Sequence[ModelCall]]) -> float:
 
 
 def _load(before: float) -> str:
-    return f"Load of the machine beforehand: {before:.1f}."
+    return f"Load before: {before:.1f}."
