@@ -2,22 +2,21 @@
 """What is asked of a statement that nobody but a model chose, beyond that it is true.
 
 A rule names its value sets, its windows and what speaks against it. A model picks, and a true statement can be picked
-to mislead: the value before the last one, one of two that contradict each other, the absence of what was looked for in
-the wrong place. So each kind has its conditions here, and some statements stand only beside others.
+to mislead: the value before the last one, one of two that contradict each other, an entry that a newer one overtook,
+the absence of what was looked for in the wrong place. So each kind has its conditions, here or in `contraries` and
+`absences`, and some statements stand only beside others.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from medagent.evidence import Calculation, Coding, Fact, Query, Reading, Role
+from medagent.evidence import Calculation, Fact, Query, Role
 from medagent.formulas import FORMULAS
-from medagent.intervals import Duration, before
+from medagent.intervals import before
 from medagent.kleene import Truth
 from medagent.propositions import (
     Absence,
     AnyProposition,
     Calculated,
-    Criterion,
     Presence,
     Threshold,
     Timing,
@@ -26,52 +25,20 @@ from medagent.propositions import (
 )
 from medagent.sentences import LONGEST_CHART_TEXT
 from medagent.sentences.parts import implausible
-from medagent.value_sets import SetKind, ValueSet, is_single_code
+from medagent.value_sets import ValueSet
+from medagent.verifier.absences import Absences
+from medagent.verifier.chosen_sets import ChosenSets
+from medagent.verifier.contraries import Contraries
 from medagent.verifier.findings import belongs_to, in_state, newest_values, recently
+from medagent.verifier.needs import Need, told
 from medagent.verifier.persons import GESTATION
-from medagent.verifier.readings import UNTOLD, Readings
-from medagent.verifier.searches import STATES_OF, TYPES_OF, pregnancy_sets, types_to_search
+from medagent.verifier.readings import Readings
+from medagent.verifier.searches import pregnancy_sets
 from medagent.verifier.slices import Refused, Slices, is_usable
 from medagent.verifier.statements import STEP
 
-Token = tuple[str, ...]
-"""What a statement tells, so that another can ask for it: `value` or `told` with the id of a fact, a part of a rule."""
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What must be told beside a statement: any one of these."""
-
-    any_of: frozenset[Token]
-    because: str
-
-
 _DATES = (Role.TIME, Role.END)
 _RESULTS = ("Observation", "DiagnosticReport")
-
-
-def tells(proposition: AnyProposition, slices: Slices) -> frozenset[Token]:
-    """What others may rest on being told."""
-    match proposition:
-        case Value(element=Role.VALUE, of=str()):
-            return _valued([proposition.fact])
-        case Threshold() | Calculated():
-            of = proposition.of if isinstance(proposition, Threshold) else proposition.calculation
-            item = slices.item(of)
-            return _valued(item.inputs.values() if isinstance(item, Calculation) else [of])
-        case Trend():
-            return _valued(proposition.facts)
-        case Timing(element="value"):
-            return _valued([proposition.fact])
-        case Presence():
-            return frozenset({("told", proposition.fact)})
-        case Criterion():
-            return frozenset({("part", proposition.rule, proposition.part)})
-    return frozenset()
-
-
-def _valued(facts: Iterable[str]) -> frozenset[Token]:
-    return frozenset(token for fact in facts for token in (("value", fact), ("told", fact)))
 
 
 class Chosen:
@@ -82,6 +49,9 @@ class Chosen:
         self._readings = readings
         self._evidence = slices.evidence
         self._pregnancy = pregnancy_sets(self._evidence)
+        self._sets = ChosenSets(slices)
+        self._absences = Absences(slices, readings, self._sets)
+        self._contraries = Contraries(slices, readings)
 
     def needs(self, proposition: AnyProposition) -> tuple[Need, ...]:
         """What must stand beside a true statement about the patient."""
@@ -101,7 +71,7 @@ class Chosen:
             case Presence():
                 return self._presence(proposition)
             case Absence():
-                return self._absence(proposition)
+                self._absences.check(proposition)
             case Timing():
                 return self._timing(proposition)
         return ()
@@ -110,8 +80,8 @@ class Chosen:
         """A status as it was exported, or a code, says little by itself; a date is told of what is told."""
         if proposition.element not in _DATES:
             raise Refused(STEP, f"{proposition.fact}: its {proposition.element} is stated as a presence or not at all")
-        self._set(proposition.of or "", self._slices.fact(proposition.fact))
-        return (_told(proposition.fact),)
+        self._sets.named(proposition.of or "", self._slices.fact(proposition.fact))
+        return (_time_of(proposition.fact),)
 
     def _threshold(self, proposition: Threshold) -> tuple[Need, ...]:
         if isinstance(self._slices.item(proposition.of), Calculation):
@@ -122,7 +92,7 @@ class Chosen:
 
     def _result(self, fact: Fact, name: str) -> Iterator[Need]:
         """A result: usable, plausible, short enough to be shown whole, neither contradicted nor overtaken unsaid."""
-        value_set = self._set(name, fact)
+        value_set = self._sets.named(name, fact)
         if fact.resource_type not in _RESULTS or not is_usable(fact, self._slices):
             raise Refused(STEP, f"{fact.id} is no usable result")
         if isinstance(fact.value, str) and not fact.value_codings and len(fact.value) > LONGEST_CHART_TEXT:
@@ -133,7 +103,7 @@ class Chosen:
 
     def _plausible(self, fact: Fact, value_set: ValueSet) -> None:
         """Under every set that the value belongs to: the widest limits are not the model's to pick."""
-        if any(implausible(fact, one) for one in (value_set, *self._sets_of(fact, "observation"))):
+        if any(implausible(fact, one) for one in (value_set, *self._sets.of(fact, "observation"))):
             raise Refused(STEP, f"{fact.id} is questionable: outside of what is plausible")
 
     def _beside(self, fact: Fact, value_set: ValueSet) -> Iterator[Need]:
@@ -164,7 +134,7 @@ class Chosen:
             fact = self._slices.fact(evidence_id)
             if fact.resource_type != "Observation":
                 continue
-            sets = [one for one in self._sets_of(fact, "observation") if one.analyte == analytes.get(name)]
+            sets = [one for one in self._sets.of(fact, "observation") if one.analyte == analytes.get(name)]
             for value_set in sets:
                 self._plausible(fact, value_set)
             # Sets of one analyte hold the same results under other names; one reading of them tells what is newer.
@@ -181,7 +151,7 @@ class Chosen:
     def _trend(self, proposition: Trend) -> tuple[Need, ...]:
         reading = self._slices.item(proposition.reading)
         facts = [self._slices.fact(one) for one in proposition.facts]
-        value_set = self._set(proposition.value_set, *facts)
+        value_set = self._sets.named(proposition.value_set, *facts)
         if reading.query != Query(resource_types=("Observation",), value_set=proposition.value_set):
             raise Refused(STEP, f"{reading.id} is not the reading of {proposition.value_set}")
         for fact in facts:
@@ -189,98 +159,27 @@ class Chosen:
         return ()
 
     def _presence(self, proposition: Presence) -> tuple[Need, ...]:
-        """The state holds under every set that the entry belongs to: an acute condition expires under the strictest."""
+        """The state holds under every set that the entry belongs to, as an acute condition expires under the strictest;
+        and nothing newer says the contrary."""
         fact = self._slices.fact(proposition.fact)
-        value_set = self._set(proposition.value_set, fact)
-        for one in self._sets_of(fact, value_set.kind):
+        value_set = self._sets.named(proposition.value_set, fact)
+        for one in self._sets.of(fact, value_set.kind):
             if in_state(fact, proposition.state, self._slices, one) is not Truth.MET:
                 raise Refused(STEP, f"{fact.id} is not {proposition.state} as an entry of {one.id}")
         self._grown_up(fact)
         self._recent_if_pregnancy(fact)
-        return ()
+        return tuple(self._contraries.needs(proposition))
 
     def _timing(self, proposition: Timing) -> tuple[Need, ...]:
         """A time says when, not that it was: what it is the time of is told beside it."""
         fact = self._slices.fact(proposition.fact)
         self._grown_up(fact)
         if proposition.value_set is not None:
-            self._set(proposition.value_set, fact)
+            self._sets.named(proposition.value_set, fact)
         if proposition.element == "value":
             return tuple(self._result(fact, proposition.value_set or ""))
         events = (proposition.fact, *(() if proposition.event is None else (proposition.event,)))
-        return tuple(_told(event) for event in events)
-
-    def _absence(self, proposition: Absence) -> tuple[Need, ...]:
-        """Absence of what goes by many codes, looked for wherever it may stand, in a state that it can have.
-
-        Steps: (1) of a value set of the pack, for one code says nothing of the thing; (2) never of pregnancy
-        (clinical: 9); (3) in a reading of that set over all types in which it may stand; (4) in a state of its kind,
-        where a drug is absent that is neither listed nor confirmed (clinical: 8); (5) of an allergy only beside
-        recorded allergies (clinical: 12); (6) within a period that is one, even where nothing is there to be timed.
-        """
-        name, reading = proposition.value_set, self._slices.item(proposition.reading)
-        # (1)
-        if is_single_code(name):
-            raise Refused(STEP, f"{name} is one code, and others may say the same")
-        value_set = self._set(name)
-        # (2)
-        if name in self._pregnancy:
-            raise Refused(STEP, f"{name}: pregnancy is never concluded from absence")
-        # (3)
-        needed = types_to_search(value_set, proposition.state, self._evidence)
-        if reading.query.value_set != name or not needed <= set(reading.query.resource_types):
-            raise Refused(STEP, f"{reading.id} does not look for {name} in {', '.join(sorted(needed))}")
-        # (4)
-        if proposition.state not in STATES_OF[value_set.kind]:
-            raise Refused(STEP, f"{value_set.kind} has no state {proposition.state} that can be absent")
-        if value_set.kind == "medication":
-            self._not_confirmed(reading, value_set)
-        # (5)
-        if value_set.kind == "allergy":
-            self._allergies_are_recorded()
-        # (6)
-        if proposition.within is not None:
-            Duration.parse(proposition.within)
-        return ()
-
-    def _not_confirmed(self, reading: Reading, value_set: ValueSet) -> None:
-        for fact in self._readings.members(reading):
-            if in_state(fact, "confirmed", self._slices, value_set) is not Truth.NOT_MET:
-                raise Refused(STEP, f"{reading.id} holds what was dispensed, administered or stated as taken")
-
-    def _allergies_are_recorded(self) -> None:
-        every = self._readings.answer(Query(resource_types=("AllergyIntolerance",)))
-        if all(fact.status in UNTOLD for fact in self._readings.members(every)):
-            raise Refused(STEP, "no allergy is recorded, and none denied")
-
-    def _set(self, name: str, *facts: Fact) -> ValueSet:
-        """The value set; that of a single code only where no set of the pack speaks of the code or of these entries:
-        it would leave out their limits, units and expiry."""
-        value_set = self._slices.value_set(name)
-        if not is_single_code(name):
-            return value_set
-        ((system, codes),) = value_set.codes_by_uri.items()
-        (code,) = codes
-        for own in self._evidence.value_sets.values():
-            if own.has(Coding(system, code)):
-                raise Refused(STEP, f"{name}: the code is one of {own.id}")
-        for fact in facts:
-            self._has_code(fact, value_set, code)
-        return value_set
-
-    def _has_code(self, fact: Fact, value_set: ValueSet, code: str) -> None:
-        # Where codes hold others below them, a set matches those as well; the sentence names this very code.
-        if not any(coding.code == code and value_set.has(coding) for coding in fact.codings):
-            raise Refused(STEP, f"{fact.id} does not carry the code of {value_set.id}")
-        if fact.resource_type not in TYPES_OF[value_set.kind]:
-            raise Refused(STEP, f"{fact.id} is no {value_set.kind}")
-        for own in self._sets_of(fact, value_set.kind):
-            raise Refused(STEP, f"{fact.id} is an entry of {own.id}")
-
-    def _sets_of(self, fact: Fact, kind: SetKind) -> list[ValueSet]:
-        """The sets of the pack that an entry belongs to."""
-        own = (one for one in self._evidence.value_sets.values() if one.kind == kind)
-        return [one for one in own if one.matches(fact.codings, fact.text)]
+        return tuple(_time_of(event) for event in events)
 
     def _grown_up(self, fact: Fact) -> None:
         """What was measured in childhood says nothing of the adult (clinical: 2)."""
@@ -296,8 +195,8 @@ class Chosen:
             raise Refused(STEP, f"{fact.id} is too old to tell of a pregnancy")
 
 
-def _told(fact: str) -> Need:
-    return Need(frozenset({("told", fact)}), f"it is not told what {fact} is")
+def _time_of(fact: str) -> Need:
+    return told(fact, f"it is not told what {fact} is")
 
 
 def _same_time(one: Fact, other: Fact) -> bool:

@@ -25,7 +25,7 @@ from medagent.propositions import (
 )
 from medagent.records import Claim, Considerations, Finding, Recommendation, Verdict
 from medagent.rules import Rule
-from medagent.verifier.chosen import Chosen, Need, tells
+from medagent.verifier.chosen import Chosen
 from medagent.verifier.citations import Citations
 from medagent.verifier.coverage import uncovered
 from medagent.verifier.drafts import (
@@ -37,6 +37,7 @@ from medagent.verifier.drafts import (
     parts_of,
     rule_in_force,
 )
+from medagent.verifier.needs import Need, tells
 from medagent.verifier.notes import noted
 from medagent.verifier.readings import Readings
 from medagent.verifier.recommendations import claim_of, noted_by_model

@@ -47,6 +47,12 @@ def types_to_search(value_set: ValueSet, state: State, evidence: EvidenceSet) ->
     return named or _PERFORMED.get(state, _DEFAULT)
 
 
+def types_beside(value_set: ValueSet, resource_type: str) -> tuple[str, ...]:
+    """Where entries may stand that say the contrary of one of this type: all types of the set's kind, and its own."""
+    types = TYPES_OF[value_set.kind]
+    return types if resource_type in types else (*types, resource_type)
+
+
 def pregnancy_sets(evidence: EvidenceSet) -> frozenset[str]:
     """The value sets by which a pregnancy is stated."""
     usual = Pregnant()

@@ -40,11 +40,14 @@ PATIENT = f"Patient/{SUBJECT}"
 ZONE = ZoneInfo("UTC")
 
 _CODE = {"Immunization": "vaccineCode", "MedicationRequest": "medicationCodeableConcept",
-         "MedicationDispense": "medicationCodeableConcept"}  # fmt: skip
+         "MedicationDispense": "medicationCodeableConcept",
+         "MedicationStatement": "medicationCodeableConcept"}  # fmt: skip
 _TIMES = ("effectiveDateTime", "onsetDateTime", "authoredOn", "whenHandedOver", "performedDateTime")
 _RECORDED = ("recordedDate", "issued", "authoredOn")
 _STATUSES = {
     "final": Status.DONE, "completed": Status.DONE, "active": Status.ACTIVE, "resolved": Status.INACTIVE,
+    "inactive": Status.INACTIVE, "stopped": Status.INACTIVE, "not-taken": Status.NOT_DONE, "refuted": Status.REFUTED,
+    "declined": Status.NOT_DONE,
     "entered-in-error": Status.ENTERED_IN_ERROR, "preliminary": Status.PRELIMINARY,
     "unconfirmed": Status.UNCONFIRMED, "not-done": Status.NOT_DONE,
 }  # fmt: skip
@@ -80,7 +83,7 @@ class ChartBuilder:
         members.sort(key=lambda fact: (fact.time is None, fact.time and fact.time.earliest, fact.id))
         uncovered = 0 if wanted is None else sum(not _is_covered(digest, facts, wanted) for digest in examined)
         because = tuple(reason for reason in (incomplete, "other codes" if uncovered else None) if reason)
-        valid = [fact for fact in facts if fact.status is not Status.ENTERED_IN_ERROR]
+        valid = [fact for fact in facts if fact.status not in (Status.ENTERED_IN_ERROR, Status.PLANNED)]
         times = [time for fact in valid if (time := fact.time or fact.visible) is not None]
         self._listings[listing_digest(tuple(examined))] = tuple(examined)
         fields: dict[str, Any] = {
@@ -214,9 +217,11 @@ def _fact(resource: Json, part: Json, statement: str, code: str, digest: str) ->
     if "clinicalStatus" in resource:
         elements.append(Element("status", "/clinicalStatus/coding/0/code", status))
         elements.append(Element("verification", "/verificationStatus/coding/0/code", certain))
-    meaning = _STATUSES[certain if certain in ("unconfirmed", "entered-in-error") else status]
+    meaning = _STATUSES[certain if certain in ("unconfirmed", "refuted", "entered-in-error") else status]
     if resource["resourceType"] == "MedicationRequest" and status == "completed":
         meaning = Status.INACTIVE
+    if resource.get("intent") == "plan":
+        meaning = Status.PLANNED
     end = resource.get("abatementDateTime")
     return Fact(
         id=fact_id(digest, statement),

@@ -113,6 +113,15 @@ class Basis:
             if is_coded(codes, value_set) or is_named(words, value_set):
                 yield entry
 
+    def like(self, entry: Entry, types: Sequence[str], value_set: Json) -> Iterator[Entry]:
+        """Every other entry of these types that is about a value set, or carries a code of this entry."""
+        codes, _ = concept_of(entry.resource, entry.pointer, self.others)
+        about = {one[:2] for one in self.entries(types, value_set)}
+        for other, others, _ in self._statements:
+            is_like = other[:2] in about or bool(others & codes)
+            if is_like and other.resource["resourceType"] in types and other[:2] != entry[:2]:
+                yield other
+
     @cached_property
     def _statements(self) -> list[tuple[Entry, set[tuple[str, str]], list[str]]]:
         """What the patient's chart said at `as_of`, with its codes and words."""

@@ -12,7 +12,8 @@ kind of claim in the shortest way:
 
 `Judged.verdict` is `holds`, `fails`, or `open`: this script cannot tell (a unit that it does not know, say), which is
 neither. What it asks of each kind stands in `builders.plain_claims`. Beyond the truth of each claim it asks that no
-older result stands without the newest one, and that every number in the sentence comes from the claim or from its
+older result stands without the newest one, that nothing a model says is there stands without a newer entry that says
+the contrary, and that every number in the sentence comes from the claim or from its
 evidence.
 """
 
@@ -27,6 +28,7 @@ from zoneinfo import ZoneInfo
 
 from builders.plain_chart import Json, Open, scalars, time_of
 from builders.plain_claims import check
+from builders.plain_contraries import contraries
 from builders.plain_record import Basis, Entry, Unsupported, is_usable
 
 Verdict = Literal["holds", "fails", "open"]
@@ -112,6 +114,7 @@ def _judged(claim: Json, card: Sequence[Json], basis: Basis) -> Judged:
         check(said, basis)
         _standing(claim, card, basis)
         _beside_the_newest(said, card, basis)
+        _beside_the_contrary(said, card, basis)
         _sentence(claim, basis)
     except Unsupported as error:
         return Judged(claim["id"], claim["kind"], "fails", str(error))
@@ -156,6 +159,20 @@ def _beside_the_newest(said: Json, card: Sequence[Json], basis: Basis) -> None:
     newest = {one for one, time in times.items() if time.end > last}
     if not newest & {one[:2] for claim in card for one in _told(claim["proposition"], basis)}:
         raise Unsupported("a newer result is left unsaid")
+
+
+def _beside_the_contrary(said: Json, card: Sequence[Json], basis: Basis) -> None:
+    """What a model says is there is told only beside the newest entry that says the contrary. A rule looks at all."""
+    if said["kind"] != "presence" or any(claim["kind"] == "proposal" for claim in card):
+        return
+    told = {one[:2] for claim in card for one in _told(claim["proposition"], basis)}
+    told |= {
+        basis.entry(other["fact"])[:2]
+        for other in (claim["proposition"] for claim in card)
+        if other["kind"] == "presence" and other["state"] in ("done", "declined", "ordered")
+    }
+    if any(one[:2] not in told for one in contraries(said, basis)):
+        raise Unsupported("a newer entry that says the contrary is left unsaid")
 
 
 def _told(said: Json, basis: Basis) -> list[Entry]:

@@ -23,7 +23,7 @@ from builders.reasoning import (
 )
 from builders.screening import has, rule_of
 
-from medagent.evidence import Passage, Reading
+from medagent.evidence import Passage, Query, Reading
 from medagent.kleene import Truth
 from medagent.propositions import (
     Absence,
@@ -39,6 +39,7 @@ from medagent.propositions import (
     Trend,
     Value,
 )
+from medagent_tools.guidelines.leaves_records import MEDICATION_TYPES
 
 OLD = has("observation", "hba1c", value="6.40", unit="%", time="2025-03-01")
 HBA1C = has("observation", "hba1c", value="8.10", unit="%", time="2025-12-01")
@@ -131,6 +132,25 @@ def test_a_presence_names_the_value_set_of_its_fact(told: Situation) -> None:
     found = told.only(presence(told.fact("diabetes", "Condition"), "active"))
     assert isinstance(found, Presence)
     assert (found.value_set, found.state) == ("diabetes", "active")
+
+
+@pytest.mark.parametrize(
+    ("value_set", "resource_type", "state", "types"),
+    [
+        pytest.param("diabetes", "Condition", "active", ("Condition",), id="of a problem, all problems"),
+        pytest.param(
+            "metformin", "MedicationRequest", "listed", MEDICATION_TYPES, id="of an order, whatever tells of drugs"
+        ),
+    ],
+)
+def test_a_presence_brings_the_reading_in_which_newer_entries_stand(
+    told: Situation, value_set: str, resource_type: str, state: str, types: tuple[str, ...]
+) -> None:
+    """clinical: 18"""
+    made = told.draft(presence(told.fact(value_set, resource_type), state))
+    (reading,) = (one for one in made.evidence if isinstance(one, Reading))
+    assert reading.query == Query(resource_types=types, value_set=value_set)
+    assert set(reading.members) <= {one.id for one in made.evidence}
 
 
 def test_an_absence_is_of_what_its_reading_looked_for(told: Situation) -> None:

@@ -31,6 +31,7 @@ from medagent.propositions import (
 )
 from medagent.rules import Rule
 from medagent.value_sets import ValueSet, value_set_named
+from medagent.verifier.searches import types_beside
 from medagent_tools.guidelines.collector import Collector, Search
 from medagent_tools.guidelines.criteria import evaluate
 from medagent_tools.guidelines.leaves_values import usable_values
@@ -88,8 +89,7 @@ class Filler:
             case WireTrend():
                 return self._trend(said)
             case WirePresence():
-                fact = self._stated(said.fact)
-                return Presence(fact=fact.id, value_set=self._set_of(fact, said.fact).id, state=said.state)
+                return self._presence(said)
             case WireAbsence():
                 reading, value_set = self._of_one_concept(said.reading)
                 return Absence(reading=reading.id, value_set=value_set.id, state=said.state, within=said.within)
@@ -152,6 +152,14 @@ class Filler:
             unit=said.unit,
             window=said.window,
         )
+
+    def _presence(self, said: WirePresence) -> Presence:
+        """With the reading of what it is of: newer entries among them may say the contrary."""
+        fact = self._stated(said.fact)
+        value_set = self._set_of(fact, said.fact)
+        query = Query(resource_types=types_beside(value_set, fact.resource_type), value_set=value_set.id)
+        self._keep_reading(self._chart.read(query, self._pack.value_sets))
+        return Presence(fact=fact.id, value_set=value_set.id, state=said.state)
 
     def _timing(self, said: WireTiming) -> Timing:
         fact = self._stated(said.fact)
