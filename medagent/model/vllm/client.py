@@ -122,7 +122,7 @@ class VllmModel:
             tool_requests=replies.tool_requests_of(choice, sum(len(one.tool_requests) for one in request.messages)),
             finish=replies.finish_of(choice),
             tokens=replies.tokens_of(completion.usage),
-            chances=replies.chances_of(choice),
+            chances=replies.chances_of(choice, request.sampling.tokens_max),
             request_sha256=sha256_hex(body),
             response_sha256=digest,
             attempts=attempts,

@@ -219,8 +219,12 @@ def tokens_of(usage: Usage | None) -> Tokens:
     return Tokens(prompt=usage.prompt_tokens, cached=cached, completion=usage.completion_tokens or 0)
 
 
-def chances_of(choice: Choice) -> tuple[TokenChance, ...]:
+def chances_of(choice: Choice, tokens_max: int) -> tuple[TokenChance, ...]:
     """The chosen tokens, their log probabilities to a thousandth. More digits are noise: they change with what else a
-    server computes at that moment, and with whether the prompt comes from its cache."""
-    content = (choice.logprobs.content if choice.logprobs is not None else None) or ()
-    return tuple(TokenChance(token=chance.token, logprob=f"{round(chance.logprob, 3) + 0.0:.3f}") for chance in content)
+    server computes at that moment, and with whether the prompt comes from its cache. A server that sends more than it
+    was asked for is not followed: each of them costs far more here than in its answer."""
+    content = (choice.logprobs.content if choice.logprobs is not None else None) or []
+    return tuple(
+        TokenChance(token=chance.token, logprob=f"{round(chance.logprob, 3) + 0.0:.3f}")
+        for chance in content[:tokens_max]
+    )
