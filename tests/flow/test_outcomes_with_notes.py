@@ -8,8 +8,9 @@ import pytest
 from builders import fhir
 from builders.fhir import Json
 from builders.model_server import model_server
+from builders.program import SAMPLES
 from builders.reasoning import presence
-from builders.reasoning_scripts import SAMPLES, Told, desk, model
+from builders.reasoning_scripts import Told, desk, model
 
 from medagent.records import Reason
 
