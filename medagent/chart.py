@@ -5,7 +5,7 @@ A `ChartSource` does the I/O (asynchronously) and hands out a `Chart`: a snapsho
 that screening and verification are pure functions of what was read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -74,10 +74,17 @@ class Chart(Protocol):
         """The Patient resource. MUST carry elements birth_date, gender, birth_sex, deceased, active where present."""
         ...
 
+    async def provide(self, resource_types: Collection[str]) -> None:
+        """Reads what of these types the source has not given yet. MUST leave the readings that were given as they were,
+        and MUST read no type again; a type that could not be read makes its readings incomplete. Raises no error but
+        AuditError. Of files everything is there already."""
+        ...
+
     def read(self, query: Query, value_sets: Mapping[str, ValueSet]) -> Reading:
         """Answer a query. MUST examine every visible resource of the types, of this patient only; MUST list as members
         the facts that match (all of them, void ones too), oldest first; MUST say when it is not complete: a partial
-        source, skipped resources of these types, entries that the value set cannot tell (`ValueSet.covers`).
+        source, skipped resources of these types, entries that the value set cannot tell (`ValueSet.covers`), a type
+        that the source was not asked for (`provide`) or that was not granted.
         The same query MUST give the same reading."""
         ...
 

@@ -44,6 +44,33 @@ class ChartError(MedAgentError):
     """A chart could not be read. Nothing was recorded."""
 
 
+FhirFailure = Literal[
+    "unavailable", "deadline", "unauthorized", "forbidden", "not_found", "gone", "busy", "refused", "invalid", "foreign"
+]
+"""How a call to a FHIR server ends where it gives nothing: it cannot be reached or fails; time ran out; the token is
+refused; the right is missing; there is no such thing, or no longer; it is overloaded; it refuses the request; what came
+back is no FHIR; what came back, or where it leads to, belongs to somebody else."""
+
+
+class FhirError(ChartError):
+    """A FHIR server gave no answer that can be used. Carries how, and what the server said itself."""
+
+    def __init__(self, failure: FhirFailure, message: str, *, status: int | None = None, outcome: str = "") -> None:
+        """`outcome`: the text of its OperationOutcome. It may name a patient, so it is no part of the message."""
+        super().__init__(message)
+        self.failure: FhirFailure = failure
+        self.status = status
+        self.outcome = outcome
+
+
+class AuthorizationError(ChartError):
+    """An authorization server, or what it answered, cannot be trusted or does not let us in. Carries no secret."""
+
+
+class LaunchError(MedAgentError):
+    """A SMART launch or its callback is not what it must be. It is answered with 400, and nothing is asked for it."""
+
+
 class ImageError(MedAgentError):
     """An image is there and cannot be read, or is more than may be taken into memory."""
 

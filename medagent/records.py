@@ -27,8 +27,11 @@ class Request(Record):
     actor: str
     """Who asks: a user, a client, or `command-line`."""
     patient: str
-    scopes: tuple[str, ...] = ()
-    """SMART scopes granted. Reading local files needs none."""
+    scopes: tuple[str, ...] | None = None
+    """SMART scopes as they were granted, in no order of ours. None: the source asks for none, as local files do. Empty:
+    none was granted."""
+    retrieval: str | None = None
+    """Under which the calls to the EHR stand that read the chart (X-Request-Id, audit events). None: local files."""
     question: str | None = None
     adapter: str | None = None
     """Name of the LoRA adapter that is to answer. None: the site's."""

@@ -2,7 +2,7 @@
 """One patient's record at one instant, in memory: what `medagent.chart.Chart` asks for."""
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -172,6 +172,9 @@ class FileChart:
         for text, data in found:
             self._slices[text.source.sha256] = data
         return tuple(text for text, _ in found)
+
+    async def provide(self, resource_types: Collection[str]) -> None:
+        """Everything that the files hold is there."""
 
     def read(self, query: Query, value_sets: Mapping[str, ValueSet]) -> Reading:
         """Answers a query; the same query gives the same reading."""

@@ -143,8 +143,8 @@ def test_a_longer_text_takes_more_tokens(serving: Serving) -> None:
 
 
 def test_text_ends_at_the_limit(serving: Serving) -> None:
-    chatty = (Message(role="user", text="hello there"),)  # what the tiny model goes on and on about
-    reply = answer(serving, ModelRequest(messages=chatty, sampling=Sampling(tokens_max=5)))
+    # Free text would end where a model with random weights likes, on each processor elsewhere; a schema's cannot end.
+    reply = answer(serving, BOUND.model_copy(update={"sampling": Sampling(tokens_max=5)}))
     assert reply.finish == "length"
     assert reply.text
     assert reply.tokens.completion == 5

@@ -63,7 +63,7 @@ def reasoner_of(
     )
     asking = Asking(run=request.id, model=models.model, journal=models.journal, clock=clock, bounds=bounds)
     handles = Handles()
-    tools = toolbox(granted=request.scopes) if bounds.tools else {}
+    tools = toolbox(granted=request.scopes or ()) if bounds.tools else {}
     return Reasoner(
         request=request,
         context=context,
