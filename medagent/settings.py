@@ -22,6 +22,7 @@ from pydantic_settings import SettingsError as ForeignSettingsError
 from medagent.errors import SettingsError
 
 _PREFIX = "MEDAGENT_"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _FOLLOWS = "default_factory_not_called"  # pydantic's complaint about a default that rests on another field
 
 
@@ -73,6 +74,19 @@ class Settings(BaseSettings):
 
     signing_key_file: Path = Field(default_factory=lambda fields: fields["home"] / "keys" / "log-signing.pem")
     """File of the Ed25519 key (PKCS #8, PEM) that signs checkpoints of the log; generated like the other."""
+
+    token_keys: SecretStr | None = None
+    """Keys of the tokens and sessions at rest: each 32 bytes in base64, the newest first, separated by commas. The
+    first encrypts, all of them decrypt; one that is taken out ends what it encrypted. Machines that share a database
+    share them. None: they are read from `token_key_file`."""
+
+    token_key_file: Path = Field(default_factory=lambda fields: fields["home"] / "keys" / "tokens.keys")
+    """File of the same keys, one a line, generated on first use with mode 0600. To rotate, add a line at its top and
+    remove the last one once the longest session under it has ended."""
+
+    smart_key_folder: Path = Field(default_factory=lambda fields: fields["home"] / "keys" / "smart")
+    """Folder of the keys that sign assertions to authorization servers, current and previous; their public halves are
+    at `/.well-known/jwks.json`."""
 
     log_origin: str = Field(default="medagent", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")
     """Name of this installation in its checkpoints, before the tenant. A site that publishes checkpoints puts its
@@ -157,6 +171,58 @@ class Settings(BaseSettings):
     fhir_url: str | None = None
     """Base URL of the site's FHIR R4 server. None: charts come from files."""
 
+    ehrs_file: Path | None = None
+    """TOML file of the EHRs that may launch us or be asked by us, one `[[ehr]]` each. None: nobody may launch us, and
+    only servers that ask for no authorization are read."""
+
+    public_url: str | None = None
+    """URL under which browsers and EHRs reach this installation, such as https://medagent.example; `/callback` behind
+    it is the redirect URI that is registered with each EHR. None: it cannot be launched."""
+
+    sensitivity_file: Path | None = None
+    """TOML file of the codes that this site withholds, and of who may see them. None: only what carries a security
+    label is withheld."""
+
+    fhir_concurrency: int = Field(default=8, ge=1, le=256)
+    """Calls that this process has under way at one FHIR server, all charts together: more of them make an EHR slower
+    for the people who work with it."""
+
+    fhir_connect_seconds: float = Field(default=5.0, gt=0)
+    """Seconds until a FHIR or authorization server must have taken the connection: one that is up does in one."""
+
+    fhir_seconds: float = Field(default=30.0, gt=0)
+    """Seconds of one attempt of a call to a FHIR or authorization server, until its answer is there."""
+
+    fhir_chart_seconds: float = Field(default=120.0, gt=0)
+    """Seconds of all calls of one chart, waiting and repeating included; what was not read until then is said to be
+    missing."""
+
+    fhir_attempts_max: int = Field(default=4, ge=1, le=10)
+    """Attempts of one reading call, the first one included, where the server is overloaded or cannot be reached."""
+
+    fhir_page: int = Field(default=250, ge=1, le=10_000)
+    """Resources per page that are asked for (`_count`). Servers may send fewer."""
+
+    fhir_pages_max: int = Field(default=1_000, ge=1)
+    """Pages of one search: a server whose pages never end is not followed further."""
+
+    fhir_body_bytes_max: int = Field(default=64_000_000, gt=0)
+    """Bytes of one answer, unpacked: bounds the memory of `fhir_concurrency` answers at once."""
+
+    fhir_attachment_bytes_max: int = Field(default=20_000_000, gt=0)
+    """Bytes of all attachments that are fetched for one chart, the newest document first; the rest is said to be
+    missing."""
+
+    fhir_ca_file: Path | None = None
+    """PEM file of the certificate authorities that FHIR and authorization servers are trusted by, for a site with its
+    own. None: those that come with the HTTP client."""
+
+    launch_seconds: float = Field(default=600.0, gt=0, le=3_600)
+    """Seconds in which somebody must have finished a launch, signing in included."""
+
+    session_seconds: float = Field(default=28_800.0, gt=0)
+    """Seconds after which a launched session ends, however often its token was refreshed: a working day's shift."""
+
     dicomweb_url: str | None = None
     """Base URL of the site's image archive. None: images come from files, or there are none."""
 
@@ -170,9 +236,20 @@ class Settings(BaseSettings):
     """Seconds between two checkpoints of the log in a running service: what an attacker who holds the database
     could still rewrite unseen is what came after the last one."""
 
-    @field_validator("home", "encryption_key_file", "signing_key_file")
+    @field_validator(
+        "home",
+        "encryption_key_file",
+        "signing_key_file",
+        "token_key_file",
+        "smart_key_folder",
+        "ehrs_file",
+        "sensitivity_file",
+        "fhir_ca_file",
+    )
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
+    def _absolute(cls, path: Path | None) -> Path | None:
+        if path is None:
+            return None
         try:
             return path.expanduser().absolute()
         except RuntimeError as error:  # pathlib knows no home of that user
@@ -189,6 +266,21 @@ class Settings(BaseSettings):
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("holds more than a server and a path; a key belongs into MEDAGENT_MODEL_API_KEY")
         return url
+
+    @field_validator("public_url")
+    @classmethod
+    def _secure_url(cls, url: str | None) -> str | None:
+        """Codes come back to it, so nobody on the way may read along."""
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("is no https URL; write it like https://medagent.example")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError("needs https; http is for this machine alone (http://127.0.0.1:8000)")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("holds more than a server and a path")
+        return url.rstrip("/")
 
     @model_validator(mode="after")
     def _samples_differ(self) -> Self:

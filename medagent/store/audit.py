@@ -5,7 +5,7 @@ The payload is encrypted and bound to the event's header, so an edited column sh
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -48,6 +48,19 @@ class EventFilter:
     """The first instant that is shown no more."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """What an event is to say."""
+
+    type: str
+    actor: str
+    occurred_at: str
+    body: Mapping[str, object]
+    request: str | None = None
+    dossier: str | None = None
+    patient_index: str | None = None
+
+
 def append_event(
     connection: Connection,
     cipher: Cipher,
@@ -60,30 +73,47 @@ def append_event(
     request: str | None = None,
     dossier: str | None = None,
     patient_index: str | None = None,
-) -> str:
-    """Appends one event to the caller's transaction and returns its id. Raises AuditError: then nothing may happen."""
-    salt, payload = secrets.token_bytes(SALT_BYTES), canonical_json(body)
-    header = EventHeader(
-        tenant=tenant,
-        id=f"event-{secrets.token_hex(16)}",
-        occurred_at=occurred_at,
+) -> None:
+    """Appends one event to the caller's transaction. Raises AuditError: then nothing may happen."""
+    event = NewEvent(
         type=type,
         actor=actor,
+        occurred_at=occurred_at,
+        body=body,
         request=request,
         dossier=dossier,
         patient_index=patient_index,
+    )
+    append_events(connection, cipher, tenant, [event])
+
+
+def append_events(connection: Connection, cipher: Cipher, tenant: str, events: Sequence[NewEvent]) -> None:
+    """Appends several to the caller's transaction. Raises AuditError: then nothing may happen of what they report."""
+    rows = [_row(cipher, tenant, event) for event in events]
+    waiting = [{"tenant": tenant, "schema_version": ROW_SCHEMA, "event_id": row["id"]} for row in rows]
+    try:
+        connection.execute(insert(audit_events), rows)
+        connection.execute(insert(unsealed_events), waiting)
+    except SQLAlchemyError as error:
+        names = ", ".join(sorted({event.type for event in events}))
+        raise AuditError(f"The audit log refused the event {names}, so it was not done: {reason(error)}") from error
+
+
+def _row(cipher: Cipher, tenant: str, event: NewEvent) -> dict[str, object]:
+    salt, payload = secrets.token_bytes(SALT_BYTES), canonical_json(event.body)
+    header = EventHeader(
+        tenant=tenant,
+        id=f"event-{secrets.token_hex(16)}",
+        occurred_at=event.occurred_at,
+        type=event.type,
+        actor=event.actor,
+        request=event.request,
+        dossier=event.dossier,
+        patient_index=event.patient_index,
         commitment=commitment(salt, payload).hex(),
     )
     sealed = cipher.seal(salt + payload, _associated(header))
-    row = {**header.columns(), "schema_version": ROW_SCHEMA, "key_id": cipher.key_id, "sealed": sealed}
-    try:
-        connection.execute(insert(audit_events), row)
-        connection.execute(
-            insert(unsealed_events), {"tenant": tenant, "schema_version": ROW_SCHEMA, "event_id": header.id}
-        )
-    except SQLAlchemyError as error:
-        raise AuditError(f"The audit log refused the event {type}, so it was not done: {reason(error)}") from error
-    return header.id
+    return {**header.columns(), "schema_version": ROW_SCHEMA, "key_id": cipher.key_id, "sealed": sealed}
 
 
 def header_of(row: RowMapping) -> EventHeader:

@@ -50,11 +50,11 @@ def open_keys(settings: Settings, *, may_generate: bool) -> Keys:
     private_folder(settings.home)
     with file_lock(settings.home / "keys.lock"):  # else eight first starts generate eight keys
         if settings.encryption_key is not None:
-            key = _encryption_key(settings.encryption_key.get_secret_value(), "MEDAGENT_ENCRYPTION_KEY")
+            key = key_bytes(settings.encryption_key.get_secret_value(), "MEDAGENT_ENCRYPTION_KEY")
         else:
             path = settings.encryption_key_file
-            text = _secret_file(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n", may_generate)
-            key = _encryption_key(text.decode("ascii", "replace"), f"The file {path}")
+            text = secret_file(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n", may_generate)
+            key = key_bytes(text.decode("ascii", "replace"), f"The file {path}")
         signing_key = _signing_key(settings.signing_key_file, may_generate)
     return Keys(Cipher(key), signing_key, settings.log_origin)
 
@@ -67,7 +67,8 @@ def private_folder(path: Path) -> None:
         raise StoreError(f"The folder {path} cannot be made ({error.strerror}); is MEDAGENT_HOME right?") from error
 
 
-def _encryption_key(text: str, origin: str) -> bytes:
+def key_bytes(text: str, origin: str) -> bytes:
+    """A key out of its base64 text. Raises SettingsError that names `origin` and nothing of the text."""
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError):
@@ -77,18 +78,7 @@ def _encryption_key(text: str, origin: str) -> bytes:
     return key
 
 
-def _signing_key(path: Path, may_generate: bool) -> Ed25519PrivateKey:
-    fresh = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    try:
-        key = load_pem_private_key(_secret_file(path, fresh, may_generate), password=None)
-    except (ValueError, TypeError) as error:
-        raise SettingsError(f"The file {path} does not hold a signing key: Ed25519, PKCS #8, PEM") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SettingsError(f"The file {path} holds a key of another kind than Ed25519")
-    return key
-
-
-def _secret_file(path: Path, fresh: bytes, may_generate: bool) -> bytes:
+def secret_file(path: Path, fresh: bytes, may_generate: bool) -> bytes:
     """The content of a key file, which is created with `fresh` where it is absent and may be created."""
     try:
         _refuse_access_of_others(path)
@@ -108,6 +98,17 @@ def _secret_file(path: Path, fresh: bytes, may_generate: bool) -> bytes:
         os.fsync(file.fileno())
     unfinished.replace(path)
     return fresh
+
+
+def _signing_key(path: Path, may_generate: bool) -> Ed25519PrivateKey:
+    fresh = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    try:
+        key = load_pem_private_key(secret_file(path, fresh, may_generate), password=None)
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"The file {path} does not hold a signing key: Ed25519, PKCS #8, PEM") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SettingsError(f"The file {path} holds a key of another kind than Ed25519")
+    return key
 
 
 def _refuse_access_of_others(path: Path) -> None:

@@ -2,8 +2,9 @@
 """The tables, as the code uses them. `migrations/` creates them; a test compares the two.
 
 Tenant and schema version stand in every row, the tenant in every unique key. Rows are only ever added, but for
-`unsealed_events`, which is the sealer's queue. No column holds patient data in the clear: bodies are encrypted, a
-patient is found by a keyed index. Instants are RFC 3339 texts of fixed width, which sort alike in every database.
+`unsealed_events`, which is the sealer's queue, and the vault, whose secrets end (`CHANGING`). No column holds patient
+data in the clear: bodies are encrypted, a patient is found by a keyed index. Instants are RFC 3339 texts of fixed
+width, which sort alike in every database.
 """
 
 from sqlalchemy import (
@@ -35,6 +36,9 @@ APPEND_ONLY = (
     "checkpoints",
     "keys",
 )
+
+CHANGING = ("unsealed_events", "vault_secrets", "vault_claims")
+"""The tables whose rows are replaced or deleted. None of them is evidence."""
 
 metadata = MetaData()
 
@@ -179,4 +183,30 @@ keys = Table(
     Column("key_id", _KEY, nullable=False),
     Column("created_at", _INSTANT, nullable=False),
     PrimaryKeyConstraint("tenant", "purpose", "key_id"),
+)
+
+vault_secrets = Table(
+    "vault_secrets",
+    metadata,
+    *_own(),
+    Column("kind", String(16), nullable=False),
+    Column("key", _ID, nullable=False),
+    Column("expires_at", _INSTANT, nullable=False),
+    Column("key_id", _KEY, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("tenant", "kind", "key"),
+    Index("vault_secrets_in_time", "tenant", "expires_at"),
+)
+
+# Who is about to replace a secret, which need not be there yet.
+vault_claims = Table(
+    "vault_claims",
+    metadata,
+    *_own(),
+    Column("kind", String(16), nullable=False),
+    Column("key", _ID, nullable=False),
+    Column("expires_at", _INSTANT, nullable=False),
+    Column("holder", _ID, nullable=False),
+    PrimaryKeyConstraint("tenant", "kind", "key"),
+    Index("vault_claims_in_time", "tenant", "expires_at"),
 )

@@ -17,6 +17,7 @@ from medagent.clock import Clock, instant_text
 from medagent.log.checkpoint import Checkpoint, VerifierKey
 from medagent.log.verify import LogFinding, LogReport, Tampering
 from medagent.settings import Settings
+from medagent.store.access_log import SqlAccessLog
 from medagent.store.audit import (
     PAGE_EVENTS,
     AuditedEvent,
@@ -42,6 +43,8 @@ from medagent.store.records import (
     write_request,
 )
 from medagent.store.sealer import Sealer, newest_note
+from medagent.store.token_keys import TokenKeys
+from medagent.store.vault import SqlVault
 from medagent.store.verification import verify_rows
 
 _EVERYTHING = EventFilter()
@@ -161,6 +164,14 @@ class Store:
     def journal(self, tenant: str) -> SqlJournal:
         """The journal of a tenant's runs (medagent.journal.Journal)."""
         return SqlJournal(self._engine, self._keys.cipher, self._clock, tenant)
+
+    def vault(self, tenant: str) -> SqlVault:
+        """A tenant's secrets that live for a while (medagent.vault.Vault)."""
+        return SqlVault(self._engine, self._clock, tenant, TokenKeys.open(self._settings))
+
+    def access_log(self, tenant: str) -> SqlAccessLog:
+        """Where calls to EHRs go on record (medagent.accesses.AccessLog)."""
+        return SqlAccessLog(self._engine, self._keys.cipher, self._clock, tenant)
 
     def request(self, request_id: str, tenant: str) -> bytes:
         """The body of a recorded request."""
