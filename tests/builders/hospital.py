@@ -13,7 +13,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from builders.hospital_access import Access
-from builders.hospital_fhir import Ability, Fhir
+from builders.hospital_capabilities import Ability
+from builders.hospital_faults import Fault, Rule, Where
+from builders.hospital_fhir import Fhir
 from builders.hospital_outcomes import Refused
 from builders.hospital_paging import LinkStyle, Pages
 from builders.hospital_records import Loadable, Records
@@ -31,6 +33,7 @@ class Hospital:
         self.records = Records()
         self.requests: list[Asked] = []
         """In order of arrival."""
+        self._rules: list[Rule] = []
         self._lock = threading.RLock()
         self._listener = Listener(self._respond)
         self._listener.packs = "gzip" not in lacks
@@ -75,6 +78,11 @@ class Hospital:
         with self._lock:
             self.records.remove(name)
 
+    def on(self, where: Where, fault: Fault, *, times: int | None = None, after: int = 0) -> None:
+        """Plays a fault where a request fits, so many times, after so many that fit: see `hospital_faults`."""
+        with self._lock:
+            self._rules.append(Rule(where, fault, times, after))
+
     def start(self) -> None:
         """Answers from now on."""
         self._listener.start()
@@ -89,15 +97,26 @@ class Hospital:
     def _respond(self, asked: Asked) -> Reply:
         with self._lock:
             self.requests.append(asked)
-            try:
-                return self._answer(asked)
-            except Refused as refused:
-                return refused.reply
+            labels = self._fhir.labels(asked, self._below(asked) or "")
+            for rule in self._rules:
+                if rule.plays(asked, labels):
+                    return rule.fault(asked, lambda: self._honest(asked))
+            return self._honest(asked)
 
-    def _answer(self, asked: Asked) -> Reply:
+    def _honest(self, asked: Asked) -> Reply:
+        try:
+            path = self._below(asked)
+            if path is None:
+                raise Refused(404, "not-found", "There is nothing at this address")
+            return self._fhir.answer(asked, path, Access())
+        except Refused as refused:
+            return refused.reply
+
+    def _below(self, asked: Asked) -> str | None:
+        """The path below the base."""
         if asked.path != _BASE and not asked.path.startswith(f"{_BASE}/"):
-            raise Refused(404, "not-found", "There is nothing at this address")
-        return self._fhir.answer(asked, asked.path.removeprefix(_BASE).strip("/"), Access())
+            return None
+        return asked.path.removeprefix(_BASE).strip("/")
 
     def _respond_elsewhere(self, asked: Asked) -> Reply:
         self.strayed.append(asked)

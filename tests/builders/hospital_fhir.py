@@ -2,23 +2,18 @@
 """The FHIR side of the simulated hospital: which request means what, and what it is refused for."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import format_datetime
-from typing import Literal
+from urllib.parse import urlsplit
 
 from builders.hospital_access import Access
+from builders.hospital_capabilities import capability_statement
+from builders.hospital_operations import batch, everything, history
 from builders.hospital_outcomes import Refused
 from builders.hospital_paging import Pages, Search
 from builders.hospital_records import Records, Stored
 from builders.hospital_search import PARAMETERS, matches, parameter, references
 from builders.hospital_wire import FORM, Asked, Reply
-
-Ability = Literal[
-    "metadata", "post_search", "include", "vread", "history", "everything", "batch", "export", "etag", "gzip", "total",
-]  # fmt: skip
-"""What can be taken away from the hospital; a type's name takes that type away."""
-
-_PAGE_MAX = 1000
 
 
 class Fhir:
@@ -28,6 +23,8 @@ class Fhir:
         self, records: Records, pages: Pages, base: Callable[[], str], lacks: frozenset[str], page: int, live: bool
     ) -> None:
         self.records, self.pages, self.lacks, self.page, self.live = records, pages, lacks, page, live
+        self.oauth: Mapping[str, str] | None = None
+        """Addresses of the authorization server."""
         self._base = base
 
     def answer(self, asked: Asked, path: str, access: Access) -> Reply:
@@ -35,33 +32,51 @@ class Fhir:
         if not _accepts(asked):
             raise Refused(406, "not-supported", "Only application/fhir+json is spoken here")
         parts = [part for part in path.split("/") if part]
-        token = dict(asked.query).get("_getpages") if not parts else parts[1] if parts[0] == "_page" else None
-        if token is not None:
+        if (token := self._page_token(asked, path)) is not None:
             self._method(asked, "GET")
             return self.pages.next(token, asked.bearer)
         match parts:
             case ["metadata"] if "metadata" not in self.lacks:
                 self._method(asked, "GET")
-                return Reply(200, json.dumps(self._capabilities()).encode())
-            case [type, "_search"] if type[0].isupper():
+                return self._capabilities()
+            case [] if "batch" not in self.lacks:
+                self._method(asked, "POST")
+                return batch(asked, urlsplit(self._base()).path, lambda one: self._entry(one, access))
+            case [type, "_search"] if _is_type(type):
                 self._search_form(asked)
                 return self._search(asked, type, access)
-            case [type] if type[0].isupper():
+            case [type] if _is_type(type):
                 self._method(asked, "GET")
                 return self._search(asked, type, access)
-            case [type, id] if type[0].isupper():
+            case ["Patient", id, "$everything"] if "everything" not in self.lacks:
+                self._method(asked, "GET", "POST")
+                found = everything(self.records, id, asked.parameters, access)
+                return self._list(asked, "Patient", f"Patient/{id}/$everything", lambda: found)
+            case [type, id] if _is_type(type):
                 self._method(asked, "GET")
                 return self._read(asked, type, id, None, access)
             case [type, id, "_history", version] if "vread" not in self.lacks:
                 self._method(asked, "GET")
                 return self._read(asked, type, id, version, access)
+            case [type, id, "_history"] if "history" not in self.lacks:
+                self._method(asked, "GET")
+                self._known(type)
+                versions = history(self.records, type, id, access)
+                return self._list(asked, type, f"{type}/{id}/_history", lambda: versions, "history")
         raise Refused(404, "not-found", "There is nothing at this address")
 
-    def about(self, asked: Asked, path: str) -> str | None:
-        """The resource type that a request is for, also where it follows a next link."""
-        parts = path.split("/")
-        token = dict(asked.query).get("_getpages") or (parts[1] if parts[0] == "_page" else "")
-        return self.pages.type(token) or (parts[0] if parts[0][:1].isupper() else None)
+    def labels(self, asked: Asked, path: str) -> frozenset[str]:
+        """What a request may be called in a rule of faults: see `hospital_faults`."""
+        token = self._page_token(asked, path)
+        if token is not None:
+            return frozenset({"*", "page", self.pages.type(token) or "page"})
+        return frozenset({"*", path, path.split("/")[0], path.split("/")[-1]})
+
+    def _page_token(self, asked: Asked, path: str) -> str | None:
+        """What a followed next link names."""
+        if not path:
+            return dict(asked.query).get("_getpages")
+        return path.split("/")[1] if path.startswith("_page/") else None
 
     def _method(self, asked: Asked, *allowed: str) -> None:
         if asked.method not in allowed:
@@ -101,20 +116,38 @@ class Fhir:
             return [one for one in matches(self.records, type, parameters) if access.shows(one, "s")]
 
         now = found()
-        controls = dict(parameters)
-        search = Search(
+        return self._list(
+            asked,
             type,
-            f"{self._base()}/{type}",
+            type,
             found if self.live else lambda: now,
-            lambda page: self._included(page, parameters, access),
-            "total" not in self.lacks,
+            included=lambda page: self._included(page, parameters, access),
         )
-        count = controls.get("_count", str(self.page))
+
+    def _list(
+        self,
+        asked: Asked,
+        type: str,
+        path: str,
+        found: Callable[[], Sequence[Stored]],
+        bundle_type: str = "searchset",
+        included: Callable[[Sequence[Stored]], Sequence[Stored]] = lambda page: (),
+    ) -> Reply:
+        """The first page of what was found."""
+        controls = dict(asked.parameters)
+        count = "0" if controls.get("_summary") == "count" else controls.get("_count", str(self.page))
         if not count.isdigit():
             raise Refused(400, "invalid", "_count is a number")
-        if controls.get("_summary") == "count":
-            count = "0"
-        return self.pages.first(search, min(int(count), self.page, _PAGE_MAX), asked.bearer)
+        total = "total" not in self.lacks
+        search = Search(type, f"{self._base()}/{path}", found, included, total, bundle_type)
+        return self.pages.first(search, min(int(count), self.page), asked.bearer)
+
+    def _entry(self, asked: Asked, access: Access) -> Reply:
+        """One entry of a batch."""
+        path = asked.path.removeprefix(urlsplit(self._base()).path).strip("/")
+        if not path:
+            raise Refused(400, "invalid", "A batch within a batch")
+        return self.answer(asked, path, access)
 
     def _check_controls(self, type: str, parameters: Sequence[tuple[str, str]]) -> None:
         for name, value in parameters:
@@ -148,35 +181,13 @@ class Fhir:
         if type in self.lacks or (type not in PARAMETERS and type not in self.records.types and type != "Binary"):
             raise Refused(404, "not-supported", f"Unknown resource type {type}")
 
-    def _capabilities(self) -> dict[str, object]:
+    def _capabilities(self) -> Reply:
         types = sorted({*PARAMETERS, *self.records.types, "Binary"} - self.lacks)
-        interactions = ["read", *(["vread", "history-instance"] if "vread" not in self.lacks else [])]
-        resources = []
-        for type in types:
-            known = PARAMETERS.get(type, {})
-            entry: dict[str, object] = {
-                "type": type,
-                "versioning": "versioned",
-                "interaction": [
-                    {"code": code} for code in [*interactions, *(["search-type"] if type != "Binary" else [])]
-                ],
-                "searchParam": [
-                    {"name": name, "type": one.kind}
-                    for name, one in {"_id": known.get("_id"), "_lastUpdated": None, **known}.items()
-                    if one is not None
-                ],
-            }
-            resources.append(entry)
-        return {
-            "resourceType": "CapabilityStatement",
-            "status": "active",
-            "date": "2026-01-01",
-            "kind": "instance",
-            "fhirVersion": "4.0.1",
-            "format": ["application/fhir+json"],
-            "implementation": {"description": "A simulated hospital", "url": self._base()},
-            "rest": [{"mode": "server", "resource": resources}],
-        }
+        return Reply(200, json.dumps(capability_statement(self._base(), types, self.lacks, self.oauth)).encode())
+
+
+def _is_type(name: str) -> bool:
+    return name[0].isupper()
 
 
 def _accepts(asked: Asked) -> bool:

@@ -129,7 +129,11 @@ def searchset(
     if total is not None:
         head["total"] = total  # type: ignore[assignment]  # the one number among texts
     head["link"] = list(links)  # type: ignore[assignment]  # the one list among texts
-    entries = [*(_entry(base, one, "match") for one in matched), *(_entry(base, one, "include") for one in included)]
+    if type == "history":
+        entries = [_version(base, one) for one in matched]
+    else:
+        matches = (_entry(base, one, "match") for one in matched)
+        entries = [*matches, *(_entry(base, one, "include") for one in included)]
     body = json.dumps(head).encode()
     if entries:
         body = body[:-1] + b', "entry": [' + b",".join(entries) + b"]}"
@@ -142,4 +146,14 @@ def _entry(base: str, stored: Stored, mode: str) -> bytes:
         stored.name.encode(),
         stored.raw,
         mode.encode(),
+    )
+
+
+def _version(base: str, stored: Stored) -> bytes:
+    return b'{"fullUrl":"%s/%s","resource":%s,"request":{"method":"PUT","url":"%s"},"response":%s}' % (
+        base.encode(),
+        stored.name.encode(),
+        stored.raw,
+        stored.name.encode(),
+        json.dumps({"status": "200", "etag": stored.etag}).encode(),
     )
