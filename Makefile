@@ -20,7 +20,7 @@ export COVERAGE_FILE := $(CURDIR)/$(COVERED)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check static lint types contracts licences coverage test-all test-rest bench soak services vllm clean
+.PHONY: help demo test check static lint types contracts licences coverage test-all test-rest bench soak services counterparts postgresql vllm clean
 
 help:  ## Print this list.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -70,7 +70,12 @@ soak: $(VENV)/.dev  ## 100 killed runs on each database, then the slow and the k
 		$(BIN)/pytest -q -m "slow or chaos" $(ARGS) || { test $$? -eq 5 && echo "No test is marked: slow or chaos." && break; } || exit 1; \
 	done
 
-services:  ## Install the server that tests can talk to: PostgreSQL, from Debian's or Ubuntu's packages.
+services: counterparts postgresql  ## Install the servers that tests talk to: PostgreSQL, Medplum's FHIR router, oidc-provider.
+
+counterparts: $(BIN)/python
+	@$(BIN)/python tests/counterparts/install.py
+
+postgresql:
 	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
 		echo "PostgreSQL is installed. Tests start a server of their own and end it."; exit; fi; \
 	command -v apt-get >/dev/null || { echo "There is no apt-get here. Install PostgreSQL 14 or newer with initdb on the PATH; tests find it there." >&2; exit 1; }; \
@@ -83,7 +88,7 @@ vllm: $(BIN)/python  ## Install the model server that tests can talk to, and sma
 	@$(BIN)/python tests/vllm/install.py
 
 clean:  ## Remove the environment, caches and build results.
-	rm -rf $(VENV) .vllm build dist demo-output .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .vllm .services build dist demo-output .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # --- set-up, once; again when a requirement changes ---------------------------------------------------------------

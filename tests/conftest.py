@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from builders import postgresql
+from builders import counterparts, postgresql
 from builders.store import DATABASES, Records
 
 from medagent.settings import Settings
@@ -45,6 +45,15 @@ def postgresql_url(postgresql_server: postgresql.Cluster) -> str:
     url = postgresql_server.create()
     upgrade(url)
     return url
+
+
+@pytest.fixture(scope="session")
+def counterpart_servers() -> Iterator[counterparts.Counterparts]:
+    """A FHIR server and an authorization server that others wrote; skips where they are absent."""
+    if (obstacle := counterparts.obstacle()) is not None:
+        pytest.skip(obstacle)
+    with counterparts.running() as servers:
+        yield servers
 
 
 @pytest.fixture(params=DATABASES)
