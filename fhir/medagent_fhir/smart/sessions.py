@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a launch leaves: the context that the EHR gave, who the user is, and what was granted. Tokens are elsewhere."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from medagent.errors import LaunchError
 from medagent.scopes import Grant
+from medagent_fhir.smart.addresses import FHIR_ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +54,40 @@ class SmartSession:
     def granted(self) -> Grant:
         """What of FHIR resources was granted."""
         return Grant.of(self.scopes)
+
+
+def launch_context(given: Mapping[str, Any]) -> LaunchContext:
+    """The context beside the tokens. Raises LaunchError for what cannot be meant: a wrong patient is worse than none."""
+    further = given.get("fhirContext")
+    if further is not None and not (isinstance(further, list) and all(isinstance(item, dict) for item in further)):
+        raise _not_meant("fhirContext")
+    app_context = given.get("appContext")
+    return LaunchContext(
+        patient=_reference(given, "patient", "Patient"),
+        encounter=_reference(given, "encounter", "Encounter"),
+        fhir_context=tuple(further or ()),
+        intent=_text(given, "intent"),
+        tenant=_text(given, "tenant"),
+        need_patient_banner=given.get("need_patient_banner") is not False,
+        app_context=app_context if app_context is None or isinstance(app_context, str) else json.dumps(app_context),
+    )
+
+
+def _reference(given: Mapping[str, Any], name: str, resource_type: str) -> str | None:
+    id_ = given.get(name)
+    if id_ is None:
+        return None
+    if not isinstance(id_, str) or not FHIR_ID.fullmatch(id_):
+        raise _not_meant(name)
+    return f"{resource_type}/{id_}"
+
+
+def _text(given: Mapping[str, Any], name: str) -> str | None:
+    text = given.get(name)
+    if text is not None and not isinstance(text, str):
+        raise _not_meant(name)
+    return text
+
+
+def _not_meant(name: str) -> LaunchError:
+    return LaunchError(f"{name}: the EHR's launch context is not as SMART has it; tell who runs the EHR")
