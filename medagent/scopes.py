@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from medagent.errors import UsageError
 
@@ -37,6 +37,12 @@ class Scope:
     may: frozenset[str]
     """Of `c`, `r`, `u`, `d`, `s`."""
     narrowed: Narrowing = ()
+
+    @property
+    def text(self) -> str:
+        """As version 2 writes it."""
+        query = f"?{urlencode(self.narrowed)}" if self.narrowed else ""
+        return f"{self.context}/{self.type}.{''.join(sorted(self.may, key=_LETTERS.index))}{query}"
 
 
 @dataclass(frozen=True, slots=True)
