@@ -16,8 +16,11 @@ from medagent.errors import UsageError
 
 READING = frozenset("rs")
 """Letters that a chart is read with: a type is searched for and its resources are read."""
+BY_ID = frozenset("r")
+"""Letters for what is only read where a reference leads to it, such as the Patient, a Medication or a Binary."""
 
 _LETTERS = "cruds"
+_IN_ORDER = re.compile("".join(f"{letter}?" for letter in _LETTERS))
 _FIRST_VERSION = {"read": "rs", "write": "cud", "*": "cruds"}
 _SCOPE = re.compile(
     r"(?P<context>patient|user|system)/(?P<type>\*|[A-Z][A-Za-z]*)\.(?P<may>\*|[a-z]+)(?:\?(?P<query>\S+))?"
@@ -57,17 +60,17 @@ class Grant:
         grant nothing."""
         return cls(tuple(scope for text in texts if (scope := parsed(text)) is not None))
 
-    def reading(self, resource_type: str) -> tuple[Narrowing, ...] | None:
-        """How far a type may be read. None: not at all. An empty narrowing among them: all of it. Else: what meets at
-        least one of them."""
+    def reading(self, resource_type: str, needed: frozenset[str] = READING) -> tuple[Narrowing, ...] | None:
+        """How far a type may be read by these letters. None: not at all. An empty narrowing among them: all of it.
+        Else: what meets at least one of them."""
         letters: dict[Narrowing, set[str]] = {}
         for scope in self.scopes:
             if scope.type in ("*", resource_type):
                 letters.setdefault(scope.narrowed, set()).update(scope.may)
         everything = letters.get((), set())
-        if everything >= READING:
+        if everything >= needed:
             return ((),)
-        found = tuple(sorted(narrowed for narrowed, may in letters.items() if may | everything >= READING))
+        found = tuple(sorted(narrowed for narrowed, may in letters.items() if may | everything >= needed))
         return found or None
 
     def covers(self, needed: Iterable[str]) -> bool:
@@ -79,19 +82,27 @@ class Grant:
 def parsed(text: str) -> Scope | None:
     """One scope. None: it is not one for FHIR resources, or its letters are of neither version or out of order."""
     found = _SCOPE.fullmatch(text)
-    if found is None:
+    if found is None or (found["query"] is not None and found["may"] in _FIRST_VERSION):
         return None
     letters = _FIRST_VERSION.get(found["may"], found["may"])
-    in_order = list(letters) == sorted(set(letters), key=_LETTERS.index) if set(letters) <= set(_LETTERS) else False
-    if not in_order:
+    if not _IN_ORDER.fullmatch(letters):
         return None
-    narrowed: Narrowing = ()
-    if found["query"] is not None:
-        narrowed = tuple(sorted(parse_qsl(found["query"], keep_blank_values=True)))
-        if not narrowed:
-            return None
+    narrowed = _narrowing(found["query"])
+    if narrowed is None:
+        return None
     context: Literal["patient", "user", "system"] = found["context"]  # type: ignore[assignment]  # by the expression
     return Scope(context, found["type"], frozenset(letters), narrowed)
+
+
+def _narrowing(query: str | None) -> Narrowing | None:
+    """Its parameters. None: one of them says nothing, so that it would narrow nothing, or cannot be read."""
+    if query is None:
+        return ()
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict")
+    except ValueError:
+        return None
+    return tuple(sorted(pairs)) if all(name and value for name, value in pairs) else None
 
 
 def _required(text: str) -> Scope:
