@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from sqlalchemy.schema import CreateTable
 from medagent.errors import StoreError
 from medagent.store import upgrade
 from medagent.store.engine import open_engine, reading
-from medagent.store.schema import APPEND_ONLY, metadata
+from medagent.store.schema import APPEND_ONLY, CHANGING, metadata
 
 
 def test_the_migrations_create_what_the_code_uses(tmp_path: Path) -> None:
@@ -31,9 +32,10 @@ def test_the_migrations_create_what_the_code_uses(tmp_path: Path) -> None:
 
 
 # standards: 49
-def test_every_table_but_the_queue_is_append_only(tmp_path: Path) -> None:
+def test_every_table_but_the_queue_and_the_vault_is_append_only(tmp_path: Path) -> None:
     upgrade(f"sqlite:///{tmp_path}/medagent.db")
-    assert {table.name for table in metadata.sorted_tables} - set(APPEND_ONLY) == {"unsealed_events"}
+    assert {table.name for table in metadata.sorted_tables} - set(APPEND_ONLY) == set(CHANGING)
+    assert set(CHANGING) == {"unsealed_events", "vault_secrets", "vault_claims"}
     assert scalar(tmp_path, "SELECT count(*) FROM sqlite_master WHERE type = 'trigger'") == 2 * len(APPEND_ONLY)
 
 
@@ -56,6 +58,24 @@ def test_migrating_again_changes_nothing(tmp_path: Path) -> None:
     before = (tmp_path / "medagent.db").read_bytes()
     upgrade(url)
     assert (tmp_path / "medagent.db").read_bytes() == before
+
+
+def test_records_from_before_there_was_a_vault_are_migrated_and_verify(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        record(store)
+        store.seal()
+        events = store.verify(TENANT).entries
+    triggers = "SELECT group_concat(sql) FROM (SELECT sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name)"
+    before = scalar(tmp_path, triggers)
+    with closing(sqlite3.connect(tmp_path / "medagent.db")) as connection, connection:
+        connection.executescript(
+            "DROP TABLE vault_secrets; DROP TABLE vault_claims; UPDATE alembic_version SET version_num = '0002'"
+        )
+    with open_store(tmp_path) as store:
+        assert (store.verify(TENANT).ok, store.verify(TENANT).entries) == (True, events)
+        store.vault(TENANT).put("session", "key-1", b"secret", datetime(2999, 1, 1, tzinfo=UTC))
+        assert store.vault(TENANT).get("session", "key-1") == b"secret"
+    assert scalar(tmp_path, triggers) == before
 
 
 def test_the_database_file_is_its_owners_alone(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from medagent.log.verify import LogReport
 from medagent.store import Store
 from medagent.store.schema import metadata
 
-TABLES = {table.name: table for table in metadata.sorted_tables}
+VAULT = {"vault_secrets", "vault_claims"}  # no evidence; what somebody gains by changing them is in test_store_vault
+TABLES = {table.name: table for table in metadata.sorted_tables if table.name not in VAULT}
 EVENT = "(SELECT event_id FROM log_entries WHERE tree_index = 4)"
 
 

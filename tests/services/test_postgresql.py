@@ -4,6 +4,7 @@
 import re
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -67,6 +68,23 @@ def test_a_database_of_an_older_version_is_refused_and_left_alone(shared: Record
     shared.execute("UPDATE alembic_version SET version_num = '0001'")
     with pytest.raises(StoreError, match="has the older schema 0001; run: medagent db upgrade"):
         shared.open()
+
+
+# standards: 49
+def test_records_from_before_there_was_a_vault_are_upgraded_and_stay_append_only(shared: Records) -> None:
+    with shared.open() as store:
+        record(store)
+        store.seal()
+    shared.execute("DROP TABLE vault_secrets, vault_claims")
+    shared.execute("UPDATE alembic_version SET version_num = '0002'")
+    assert upgrade(shared.database_url) == Upgrade("0002", "0003")
+    with shared.open() as store:
+        assert store.verify(TENANT).ok
+        store.vault(TENANT).put("session", "key-1", b"secret", datetime(2999, 1, 1, tzinfo=UTC))
+        assert store.vault(TENANT).take("session", "key-1") == b"secret"
+    for table in APPEND_ONLY:
+        with pytest.raises(psycopg.errors.RaiseException, match=f"{table} is append-only"):
+            shared.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
 
 
 def test_a_database_of_a_newer_version_is_refused(shared: Records) -> None:
