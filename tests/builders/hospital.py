@@ -11,25 +11,41 @@ what was asked, in order; `ehr.load(...)` and `ehr.remove("Type/id")` change the
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from builders.hospital_access import Access
 from builders.hospital_capabilities import Ability
+from builders.hospital_clients import Client, OAuthRefused
 from builders.hospital_faults import Fault, Rule, Where
 from builders.hospital_fhir import Fhir
+from builders.hospital_grants import Context, Smart, SmartBreak
 from builders.hospital_outcomes import Refused
 from builders.hospital_paging import LinkStyle, Pages
 from builders.hospital_records import Loadable, Records
+from builders.hospital_smart import AuthorizationServer
 from builders.hospital_wire import Asked, Listener, Reply
 
-__all__ = ["Ability", "Asked", "Hospital", "LinkStyle", "Loadable", "Reply", "hospital"]
+__all__ = [
+    "Ability",
+    "Asked",
+    "Client",
+    "Hospital",
+    "LinkStyle",
+    "Loadable",
+    "Reply",
+    "Smart",
+    "SmartBreak",
+    "hospital",
+]
 
 _BASE = "/fhir"
+_DISCOVERY = ".well-known/smart-configuration"
 
 
 class Hospital:
     """The server while it runs. Threads of it write here; tests read when their call has returned."""
 
-    def __init__(self, lacks: frozenset[str], links: LinkStyle, page: int, live: bool) -> None:
+    def __init__(self, lacks: frozenset[str], links: LinkStyle, page: int, live: bool, smart: Smart | None) -> None:
         self.records = Records()
         self.requests: list[Asked] = []
         """In order of arrival."""
@@ -42,6 +58,10 @@ class Hospital:
         """What came to the other host, where nothing of a client's may come."""
         pages = Pages(lambda: self.url, lambda: self.elsewhere, links)
         self._fhir = Fhir(self.records, pages, lambda: self.url, lacks, page, live)
+        self._smart = None
+        if smart is not None:
+            self._smart = AuthorizationServer(smart, self.records, lambda: self.root, lambda: self.elsewhere)
+            self._fhir.oauth = {"authorize": self._smart.address("authorize"), "token": self._smart.address("token")}
 
     @property
     def root(self) -> str:
@@ -83,6 +103,50 @@ class Hospital:
         with self._lock:
             self._rules.append(Rule(where, fault, times, after))
 
+    @property
+    def smart(self) -> Smart:
+        """How it authorizes; may be changed."""
+        return self._authorizing.rules
+
+    @property
+    def secrets(self) -> list[str]:
+        """Every code, token and id_token that was handed out: none may turn up where it does not belong."""
+        return self._authorizing.grants.secrets
+
+    def launch(self, patient: str | None = None, **context: Any) -> str:
+        """A launch token for the parameter `launch`; `iss` is `url`. `context`: further members that the answer to the
+        code has, such as encounter, fhirContext, intent, tenant, need_patient_banner."""
+        with self._lock:
+            return self._authorizing.launch(Context(patient, context))
+
+    def approve(self, url: str) -> str:
+        """What a browser does with the address of `/authorize` where the user says yes: the address of the callback
+        that it is sent to. AssertionError: it is shown an error."""
+        assert url.startswith(f"{self.root}/"), "This is not the hospital's authorization endpoint"
+        reply = self._respond(Asked("GET", url.removeprefix(self.root), {}, b""))
+        assert reply.status == 302, f"{reply.status}: {reply.body.decode()}"
+        return reply.headers["Location"]
+
+    def access_token(self, *scopes: str, patient: str | None = None) -> str:
+        """An access token without a launch, for tests of the FHIR side alone."""
+        with self._lock:
+            return self._authorizing.grants.token(self.smart.clients[0], scopes, patient)
+
+    def end_access_tokens(self) -> None:
+        """All that are out are refused with 401 from now on."""
+        with self._lock:
+            self._authorizing.grants.end_access()
+
+    def end_refresh_tokens(self) -> None:
+        """All that are out are refused with invalid_grant from now on."""
+        with self._lock:
+            self._authorizing.grants.end_refresh()
+
+    @property
+    def _authorizing(self) -> AuthorizationServer:
+        assert self._smart is not None, "This hospital asks for no authorization: pass smart=Smart(…)"
+        return self._smart
+
     def start(self) -> None:
         """Answers from now on."""
         self._listener.start()
@@ -92,25 +156,42 @@ class Hospital:
         """Ends every connection and the threads."""
         self._listener.stop()
         self._elsewhere.stop()
-        assert not self._listener.errors, f"The hospital itself failed: {self._listener.errors}"
+
+    def check(self) -> None:
+        """Raises what went wrong in the hospital itself, if anything did."""
+        if self._listener.errors:
+            raise AssertionError("The hospital itself failed") from self._listener.errors[0]
 
     def _respond(self, asked: Asked) -> Reply:
         with self._lock:
             self.requests.append(asked)
-            labels = self._fhir.labels(asked, self._below(asked) or "")
             for rule in self._rules:
-                if rule.plays(asked, labels):
+                if rule.plays(asked, self._labels(asked)):
                     return rule.fault(asked, lambda: self._honest(asked))
             return self._honest(asked)
 
     def _honest(self, asked: Asked) -> Reply:
         try:
-            path = self._below(asked)
-            if path is None:
-                raise Refused(404, "not-found", "There is nothing at this address")
-            return self._fhir.answer(asked, path, Access())
-        except Refused as refused:
+            return self._answer(asked)
+        except (Refused, OAuthRefused) as refused:
             return refused.reply
+
+    def _answer(self, asked: Asked) -> Reply:
+        path = self._below(asked)
+        if self._smart is not None:
+            if path == _DISCOVERY:
+                return self._smart.discovery()
+            if path is None and (reply := self._smart.answer(asked)) is not None:
+                return reply
+        if path is None:
+            raise Refused(404, "not-found", "There is nothing at this address")
+        open_to_all = self._smart is None or path == "metadata"
+        return self._fhir.answer(asked, path, Access() if open_to_all else self._authorizing.access(asked))
+
+    def _labels(self, asked: Asked) -> frozenset[str]:
+        """What a request may be called in a rule of faults."""
+        path = self._below(asked)
+        return frozenset({"*", asked.path.rpartition("/")[2]}) if path is None else self._fhir.labels(asked, path)
 
     def _below(self, asked: Asked) -> str | None:
         """The path below the base."""
@@ -130,17 +211,20 @@ def hospital(
     links: LinkStyle = "opaque",
     page: int = 50,
     live: bool = False,
+    smart: Smart | None = None,
 ) -> Iterator[Hospital]:
     """A running hospital.
 
     `lacks`: abilities that it has not, and says so; a type's name takes that type away. `links`: how the next page is
     named. `page`: entries of a page where `_count` asks for no fewer. `live`: each page shows the record of now, so it
-    changes underfoot where a test changes the record; else that of the search.
+    changes underfoot where a test changes the record; else that of the search. `smart`: who may call and how; None:
+    anybody may.
     """
-    ehr = Hospital(frozenset(lacks), links, page, live)
+    ehr = Hospital(frozenset(lacks), links, page, live, smart)
     ehr.load(*resources)
     ehr.start()
     try:
         yield ehr
     finally:
         ehr.stop()
+    ehr.check()

@@ -34,7 +34,7 @@ class Fhir:
         parts = [part for part in path.split("/") if part]
         if (token := self._page_token(asked, path)) is not None:
             self._method(asked, "GET")
-            return self.pages.next(token, asked.bearer)
+            return self.pages.next(token, access.owner)
         match parts:
             case ["metadata"] if "metadata" not in self.lacks:
                 self._method(asked, "GET")
@@ -51,7 +51,7 @@ class Fhir:
             case ["Patient", id, "$everything"] if "everything" not in self.lacks:
                 self._method(asked, "GET", "POST")
                 found = everything(self.records, id, asked.parameters, access)
-                return self._list(asked, "Patient", f"Patient/{id}/$everything", lambda: found)
+                return self._list(asked, access, "Patient", f"Patient/{id}/$everything", lambda: found)
             case [type, id] if _is_type(type):
                 self._method(asked, "GET")
                 return self._read(asked, type, id, None, access)
@@ -62,7 +62,7 @@ class Fhir:
                 self._method(asked, "GET")
                 self._known(type)
                 versions = history(self.records, type, id, access)
-                return self._list(asked, type, f"{type}/{id}/_history", lambda: versions, "history")
+                return self._list(asked, access, type, f"{type}/{id}/_history", lambda: versions, "history")
         raise Refused(404, "not-found", "There is nothing at this address")
 
     def labels(self, asked: Asked, path: str) -> frozenset[str]:
@@ -118,6 +118,7 @@ class Fhir:
         now = found()
         return self._list(
             asked,
+            access,
             type,
             type,
             found if self.live else lambda: now,
@@ -127,6 +128,7 @@ class Fhir:
     def _list(
         self,
         asked: Asked,
+        access: Access,
         type: str,
         path: str,
         found: Callable[[], Sequence[Stored]],
@@ -140,7 +142,7 @@ class Fhir:
             raise Refused(400, "invalid", "_count is a number")
         total = "total" not in self.lacks
         search = Search(type, f"{self._base()}/{path}", found, included, total, bundle_type)
-        return self.pages.first(search, min(int(count), self.page), asked.bearer)
+        return self.pages.first(search, min(int(count), self.page), access.owner)
 
     def _entry(self, asked: Asked, access: Access) -> Reply:
         """One entry of a batch."""

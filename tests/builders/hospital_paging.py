@@ -3,7 +3,7 @@
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,7 +45,7 @@ class _Promise:
     search: Search
     start: int
     count: int
-    bearer: str | None
+    owner: Hashable
     """Whose link it is: nobody else may follow it."""
 
 
@@ -58,16 +58,16 @@ class Pages:
         self._elsewhere = elsewhere
         self._promised: dict[str, _Promise] = {}
 
-    def first(self, search: Search, count: int, bearer: str | None) -> Reply:
+    def first(self, search: Search, count: int, owner: Hashable) -> Reply:
         """The first page of a search."""
-        return self._page(_Promise(search, 0, count, bearer), secrets.token_urlsafe(12))
+        return self._page(_Promise(search, 0, count, owner), secrets.token_urlsafe(12))
 
-    def next(self, token: str, bearer: str | None) -> Reply:
+    def next(self, token: str, owner: Hashable) -> Reply:
         """A page that a link named."""
         promise = self._promised.get(token)
         if promise is None or self.style == "expiring":
             raise Refused(410, "expired", "This page is kept no longer: search again")
-        if promise.bearer != bearer:
+        if promise.owner != owner:
             raise Refused(403, "forbidden", "This page belongs to another search")
         return self._page(promise, token)
 
@@ -85,7 +85,7 @@ class Pages:
         more = start + count < len(found) or self.style == "endless"
         if more and count > 0:
             following = token if self.style == "looping" and start > 0 else secrets.token_urlsafe(12)
-            self._promised.setdefault(following, _Promise(search, start + count, count, promise.bearer))
+            self._promised.setdefault(following, _Promise(search, start + count, count, promise.owner))
             links.append({"relation": "next", "url": self._link(following)})
         return searchset(
             self._base(),

@@ -204,6 +204,7 @@ class _Server(ThreadingHTTPServer):
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, OSError):
             self.listener.errors.append(error)
+            super().handle_error(request, client_address)  # prints it: the client's error would say nothing
 
 
 class Listener:
