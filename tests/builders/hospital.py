@@ -8,21 +8,25 @@ Resources are dictionaries, bytes, Bundles, files or folders; they go out as the
 what was asked, in order; `ehr.load(...)` and `ehr.remove("Type/id")` change the record while it runs.
 """
 
+import tempfile
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from builders.hospital_access import Access
 from builders.hospital_capabilities import Ability
 from builders.hospital_clients import Client, OAuthRefused
+from builders.hospital_export import Export, Exports
 from builders.hospital_faults import Fault, Rule, Where
-from builders.hospital_fhir import Fhir
+from builders.hospital_fhir import Fhir, Manner
 from builders.hospital_grants import Context, Smart, SmartBreak
 from builders.hospital_outcomes import Refused
 from builders.hospital_paging import LinkStyle, Pages
 from builders.hospital_records import Loadable, Records
 from builders.hospital_smart import AuthorizationServer
+from builders.hospital_tls import Certificate, server_context, write_authority
 from builders.hospital_wire import Asked, Listener, Reply
 
 __all__ = [
@@ -45,19 +49,26 @@ _DISCOVERY = ".well-known/smart-configuration"
 class Hospital:
     """The server while it runs. Threads of it write here; tests read when their call has returned."""
 
-    def __init__(self, lacks: frozenset[str], links: LinkStyle, page: int, live: bool, smart: Smart | None) -> None:
-        self.records = Records()
+    def __init__(
+        self, manner: Manner, links: LinkStyle, stamps: bool, smart: Smart | None, tls: Certificate | None, folder: Path
+    ) -> None:
+        self.records = Records(stamps=stamps)
         self.requests: list[Asked] = []
         """In order of arrival."""
+        self.strayed: list[Asked] = []
+        """What came to the other host, where no token and nothing of a patient may come."""
+        self.exporting = Export()
+        """How exports go; may be changed."""
+        self.ca_file = write_authority(folder) if tls is not None else None
+        """What a client must know to trust this hospital's certificate."""
         self._rules: list[Rule] = []
         self._lock = threading.RLock()
-        self._listener = Listener(self._respond)
-        self._listener.packs = "gzip" not in lacks
+        self._listener = Listener(self._respond, server_context(folder, tls) if tls is not None else None)
+        self._listener.packs = "gzip" not in manner.lacks
         self._elsewhere = Listener(self._respond_elsewhere)
-        self.strayed: list[Asked] = []
-        """What came to the other host, where nothing of a client's may come."""
         pages = Pages(lambda: self.url, lambda: self.elsewhere, links)
-        self._fhir = Fhir(self.records, pages, lambda: self.url, lacks, page, live)
+        self._exports = Exports(self.records, self.exporting, lambda: self.url, lambda: self.elsewhere)
+        self._fhir = Fhir(self.records, pages, self._exports, lambda: self.url, manner)
         self._smart = None
         if smart is not None:
             self._smart = AuthorizationServer(smart, self.records, lambda: self.root, lambda: self.elsewhere)
@@ -66,7 +77,7 @@ class Hospital:
     @property
     def root(self) -> str:
         """Scheme, host and port."""
-        return f"http://127.0.0.1:{self._listener.port}"
+        return f"{'http' if self.ca_file is None else 'https'}://127.0.0.1:{self._listener.port}"
 
     @property
     def url(self) -> str:
@@ -87,6 +98,11 @@ class Hospital:
     def at_once(self) -> int:
         """The most requests that were answered side by side."""
         return self._listener.at_once
+
+    @property
+    def cancelled(self) -> list[str]:
+        """Addresses of exports that their client deleted."""
+        return self._exports.cancelled
 
     def load(self, *sources: Loadable) -> None:
         """Takes resources in; who has one already gets a new version of it."""
@@ -200,7 +216,11 @@ class Hospital:
         return asked.path.removeprefix(_BASE).strip("/")
 
     def _respond_elsewhere(self, asked: Asked) -> Reply:
-        self.strayed.append(asked)
+        with self._lock:
+            self.strayed.append(asked)
+            match asked.path.split("/"):
+                case ["", "fhir", "_export", job, file]:
+                    return self._exports.file(job, file)
         return Reply(200, b'{"resourceType": "Bundle", "type": "searchset"}')
 
 
@@ -211,20 +231,24 @@ def hospital(
     links: LinkStyle = "opaque",
     page: int = 50,
     live: bool = False,
+    stamps: bool = False,
     smart: Smart | None = None,
+    tls: Certificate | None = None,
 ) -> Iterator[Hospital]:
     """A running hospital.
 
     `lacks`: abilities that it has not, and says so; a type's name takes that type away. `links`: how the next page is
     named. `page`: entries of a page where `_count` asks for no fewer. `live`: each page shows the record of now, so it
-    changes underfoot where a test changes the record; else that of the search. `smart`: who may call and how; None:
-    anybody may.
+    changes underfoot where a test changes the record; else that of the search. `stamps`: resources get
+    `meta.versionId` and `lastUpdated`, as servers do, where they have none; else they stay byte by byte. `smart`: who
+    may call and how; None: anybody may. `tls`: with which certificate it speaks HTTPS.
     """
-    ehr = Hospital(frozenset(lacks), links, page, live, smart)
-    ehr.load(*resources)
-    ehr.start()
-    try:
-        yield ehr
-    finally:
-        ehr.stop()
+    with tempfile.TemporaryDirectory(prefix="hospital-") as folder:
+        ehr = Hospital(Manner(frozenset(lacks), page, live), links, stamps, smart, tls, Path(folder))
+        ehr.load(*resources)
+        ehr.start()
+        try:
+            yield ehr
+        finally:
+            ehr.stop()
     ehr.check()

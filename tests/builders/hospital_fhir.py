@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The FHIR side of the simulated hospital: which request means what, and what it is refused for."""
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from email.utils import format_datetime
 from urllib.parse import urlsplit
 
 from builders.hospital_access import Access
 from builders.hospital_capabilities import capability_statement
+from builders.hospital_export import Exports
 from builders.hospital_operations import batch, everything, history
 from builders.hospital_outcomes import Refused
 from builders.hospital_paging import Pages, Search
@@ -16,25 +19,40 @@ from builders.hospital_search import PARAMETERS, matches, parameter, references
 from builders.hospital_wire import FORM, Asked, Reply
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the FHIR side goes about its work."""
+
+    lacks: frozenset[str] = frozenset()
+    """Abilities and types that are not there."""
+    page: int = 50
+    """Entries of a page at most."""
+    live: bool = False
+    """Whether each page shows the record of now."""
+
+
 class Fhir:
     """Answers requests below the base."""
 
     def __init__(
-        self, records: Records, pages: Pages, base: Callable[[], str], lacks: frozenset[str], page: int, live: bool
+        self, records: Records, pages: Pages, exports: Exports, base: Callable[[], str], manner: Manner
     ) -> None:
-        self.records, self.pages, self.lacks, self.page, self.live = records, pages, lacks, page, live
+        self.records, self.pages, self.exports = records, pages, exports
+        self.lacks, self.page, self.live = manner.lacks, manner.page, manner.live
         self.oauth: Mapping[str, str] | None = None
         """Addresses of the authorization server."""
         self._base = base
 
     def answer(self, asked: Asked, path: str, access: Access) -> Reply:
         """`path`: what follows the base, without slashes around it. Raises Refused."""
-        if not _accepts(asked):
-            raise Refused(406, "not-supported", "Only application/fhir+json is spoken here")
         parts = [part for part in path.split("/") if part]
+        if not _accepts(asked) and parts[:1] != ["Binary"]:
+            raise Refused(406, "not-supported", "Only application/fhir+json is spoken here")
         if (token := self._page_token(asked, path)) is not None:
             self._method(asked, "GET")
             return self.pages.next(token, access.owner)
+        if parts and (parts[-1] == "$export" or parts[0] == "_export") and "export" not in self.lacks:
+            return self._export(asked, parts, access)
         match parts:
             case ["metadata"] if "metadata" not in self.lacks:
                 self._method(asked, "GET")
@@ -48,22 +66,41 @@ class Fhir:
             case [type] if _is_type(type):
                 self._method(asked, "GET")
                 return self._search(asked, type, access)
-            case ["Patient", id, "$everything"] if "everything" not in self.lacks:
-                self._method(asked, "GET", "POST")
-                found = everything(self.records, id, asked.parameters, access)
-                return self._list(asked, access, "Patient", f"Patient/{id}/$everything", lambda: found)
-            case [type, id] if _is_type(type):
-                self._method(asked, "GET")
+            case [type, id, *rest] if _is_type(type):
+                return self._instance(asked, type, id, rest, access)
+        raise _nothing()
+
+    def _instance(self, asked: Asked, type: str, id: str, rest: Sequence[str], access: Access) -> Reply:
+        """What is at or below `Type/id`."""
+        self._method(asked, "GET", *(["POST"] if list(rest) == ["$everything"] else []))
+        self._known(type)
+        match rest:
+            case []:
                 return self._read(asked, type, id, None, access)
-            case [type, id, "_history", version] if "vread" not in self.lacks:
-                self._method(asked, "GET")
+            case ["_history", version] if "vread" not in self.lacks:
                 return self._read(asked, type, id, version, access)
-            case [type, id, "_history"] if "history" not in self.lacks:
-                self._method(asked, "GET")
-                self._known(type)
+            case ["_history"] if "history" not in self.lacks:
                 versions = history(self.records, type, id, access)
                 return self._list(asked, access, type, f"{type}/{id}/_history", lambda: versions, "history")
-        raise Refused(404, "not-found", "There is nothing at this address")
+            case ["$everything"] if type == "Patient" and "everything" not in self.lacks:
+                found = everything(self.records, id, asked.parameters, access)
+                return self._list(asked, access, type, f"{type}/{id}/$everything", lambda: found)
+        raise _nothing()
+
+    def _export(self, asked: Asked, parts: Sequence[str], access: Access) -> Reply:
+        if parts[0] == "_export":
+            self._method(asked, "GET", "DELETE")
+            return self.exports.answer(asked, parts[1:], access)
+        self._method(asked, "GET")
+        match parts:
+            case ["$export"]:
+                return self.exports.start(asked, None, access)
+            case ["Patient", "$export"]:
+                return self.exports.start(asked, [one.id for one in self.records.of("Patient")], access)
+            case ["Group", id, "$export"] if (group := self.records.get("Group", id)) is not None:
+                members = [name.removeprefix("Patient/") for name in references(group, ["member.entity"])]
+                return self.exports.start(asked, members, access)
+        raise _nothing()
 
     def labels(self, asked: Asked, path: str) -> frozenset[str]:
         """What a request may be called in a rule of faults: see `hospital_faults`."""
@@ -90,7 +127,6 @@ class Fhir:
             raise Refused(415, "not-supported", f"A search by POST is {FORM}")
 
     def _read(self, asked: Asked, type: str, id: str, version: str | None, access: Access) -> Reply:
-        self._known(type)
         access.require(type, "r")
         stored = self.records.get(type, id, version)
         if stored is None:
@@ -103,6 +139,9 @@ class Fhir:
             headers["ETag"] = stored.etag
             if stored.etag in [tag.strip() for tag in asked.headers.get("if-none-match", "").split(",")]:
                 return Reply(304, headers=headers)
+        if type == "Binary" and not _asks_for_fhir(asked):
+            content = base64.b64decode(stored.body.get("data", ""))
+            return Reply(200, content, headers, stored.body["contentType"])
         return Reply(200, stored.raw, headers)
 
     def _search(self, asked: Asked, type: str, access: Access) -> Reply:
@@ -188,13 +227,22 @@ class Fhir:
         return Reply(200, json.dumps(capability_statement(self._base(), types, self.lacks, self.oauth)).encode())
 
 
+def _nothing() -> Refused:
+    return Refused(404, "not-found", "There is nothing at this address")
+
+
 def _is_type(name: str) -> bool:
     return name[0].isupper()
 
 
-def _accepts(asked: Asked) -> bool:
+def _kinds(asked: Asked) -> set[str]:
     accept = asked.headers.get("accept", "*/*")
-    kinds = {part.split(";")[0].strip().lower() for part in accept.split(",")}
-    return bool(
-        kinds & {"*/*", "application/*", "application/json", "application/fhir+json", "application/fhir+ndjson"}
-    )
+    return {part.split(";")[0].strip().lower() for part in accept.split(",")}
+
+
+def _accepts(asked: Asked) -> bool:
+    return _asks_for_fhir(asked) or bool(_kinds(asked) & {"*/*", "application/*", "application/fhir+ndjson"})
+
+
+def _asks_for_fhir(asked: Asked) -> bool:
+    return bool(_kinds(asked) & {"application/json", "application/fhir+json"})

@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from builders import fhir
+from medagent.canonical import parse_json, public_json
+from medagent.clock import instant_text
 
 Loadable = Mapping[str, Any] | bytes | Path
 """A resource, or a Bundle of them, or a file or folder of either (JSON or NDJSON, also gzipped)."""
@@ -20,6 +22,7 @@ Loadable = Mapping[str, Any] | bytes | Path
 PATIENT_ELEMENTS = ("subject", "patient", "beneficiary", "individual", "for")
 """Elements that say whose a resource is, in the types that belong to a patient."""
 
+_LINES = (".ndjson", ".jsonl")
 _LINK = re.compile(rb'"(urn:(?:uuid|oid):[^"]+)"')
 
 
@@ -65,7 +68,8 @@ class _Head(msgspec.Struct):
 class Records:
     """All resources. Later loads make new versions of what is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stamps: bool = False) -> None:
+        self._stamps = stamps
         self._versions: dict[tuple[str, str], list[Stored]] = {}
         self._gone: set[tuple[str, str]] = set()
         self._by_patient: dict[tuple[str, str], dict[str, Stored]] = defaultdict(dict)
@@ -122,6 +126,9 @@ class Records:
         if version is None or any(one.version == version for one in before):
             version = str(len(before) + 1)
         updated = datetime.fromisoformat(meta["lastUpdated"]) if "lastUpdated" in meta else at
+        if self._stamps and not {"versionId", "lastUpdated"} <= meta.keys():
+            raw = _stamped(raw, {"versionId": version, "lastUpdated": instant_text(updated)})
+            body = msgspec.json.decode(raw)
         stored = Stored(type, id, version, updated, raw, body, frozenset(_patients(body)))
         if before and not self.gone(type, id):
             self.remove(stored.name)
@@ -138,11 +145,12 @@ def _documents(source: Loadable) -> Iterator[bytes]:
     elif isinstance(source, bytes):
         yield source
     elif source.is_dir():
-        for path in sorted(path for path in source.rglob("*") if path.is_file()):
-            yield from _documents(path)
+        for path in sorted(source.rglob("*")):
+            if path.name.removesuffix(".gz").endswith((".json", *_LINES)):
+                yield from _documents(path)
     else:
         data = gzip.decompress(source.read_bytes()) if source.name.endswith(".gz") else source.read_bytes()
-        lines = source.name.removesuffix(".gz").endswith((".ndjson", ".jsonl"))
+        lines = source.name.removesuffix(".gz").endswith(_LINES)
         yield from (line for line in data.splitlines() if line.strip()) if lines else (data,)
 
 
@@ -160,6 +168,13 @@ def _resources(data: bytes) -> Iterator[bytes]:
     }
     for entry in entries:
         yield _LINK.sub(lambda found: names.get(found[1], found[0]), bytes(entry.resource))
+
+
+def _stamped(raw: bytes, said: Mapping[str, str]) -> bytes:
+    """A resource with this in its `meta`, decimals with their digits."""
+    body = parse_json(raw)
+    assert isinstance(body, dict)
+    return public_json(body | {"meta": said | body.get("meta", {})})
 
 
 def _patients(body: Mapping[str, Any]) -> Iterable[str]:
