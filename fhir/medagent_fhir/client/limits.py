@@ -6,27 +6,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Limits of one client. `concurrency` is the server's: the first client of a process and base decides it."""
+    """Limits of one client. Of clients that share a base in one process, the first decides those that are marked."""
 
     concurrency: int = 8
-    """Calls at once to one server, of all clients in this process: an EHR serves wards beside us."""
+    """Shared. Calls under way at one server: more of them make an EHR slower for the people who work with it."""
     connect_seconds: float = 5.0
-    """A server on the hospital's own network takes a connection at once or is not there."""
-    silence_seconds: float = 30.0
-    """Between two parts of an answer: who is silent for that long has lost the connection, or the query."""
-    call_seconds: float = 60.0
-    """One call with its retries and the pauses between them. A page, not a search."""
+    """Shared. A server on the hospital's own network takes a connection at once or is not there."""
+    attempt_seconds: float = 30.0
+    """One attempt of a call, until its answer is there; of a file that is streamed, between two parts."""
     body_bytes: int = 64_000_000
-    """One body after content decoding: bounds memory per call, also against an archive that unpacks without end."""
-    pages: int = 2_000
-    """Of one search: ends the walk of a server whose links never end."""
+    """One answer, unpacked; of a file that is streamed, one line. Bounds the memory of `concurrency` answers at once,
+    also against an archive that unpacks without end."""
+    pages: int = 1_000
+    """Of one search: a server whose pages never end is not followed further."""
     attempts: int = 4
-    """Of one call, the first included."""
+    """Of one call that only reads, the first included."""
     pause_seconds: float = 0.25
     """Most before the second attempt; doubled for each that follows. The pause is drawn from 0 to there."""
     longest_pause_seconds: float = 8.0
     """Where doubling ends."""
     retry_share: float = 0.2
-    """Most retries as a share of the calls to one server, in the long run: an outage is not made worse."""
+    """Shared. Most retries as a share of calls, in the long run: they shall not make an outage worse."""
     export_seconds: float = 3_600.0
-    """A Bulk Data export from its start to its manifest."""
+    """A Bulk Data export, from its start to its manifest."""
+    export_file_bytes: int = 4_000_000_000
+    """One file of an export, unpacked. It is streamed, so this bounds time and disks, not memory."""
