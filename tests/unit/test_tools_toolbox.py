@@ -246,7 +246,8 @@ def test_arguments_that_name_evidence_are_known() -> None:
 @pytest.mark.parametrize(
     ("granted", "allowed"),
     [
-        pytest.param((), True, id="local files need no scopes"),
+        pytest.param(None, True, id="local files need no scopes"),
+        pytest.param((), False, id="a launch that granted nothing"),
         pytest.param(("patient/Condition.rs",), True, id="exactly what is needed"),
         pytest.param(("patient/Condition.cruds",), True, id="more than is needed"),
         pytest.param(("patient/Condition.r", "patient/Condition.s"), True, id="together what is needed"),
@@ -259,23 +260,30 @@ def test_arguments_that_name_evidence_are_known() -> None:
         pytest.param(("patient/Condition.sr",), False, id="letters in another order"),
         pytest.param(("patient/Condition.write",), False, id="writing alone"),
         pytest.param(("patient/Observation.rs",), False, id="another type"),
-        pytest.param(("patient/Condition.rs?category=problem-list-item",), False, id="a part of the type"),
+        pytest.param(("patient/Condition.rs?category=problem-list-item",), True, id="a part of the type"),
+        pytest.param(("patient/Condition.dus",), False, id="letters that are neither version's"),
+        pytest.param(("patient/Patient.rs",), False, id="the patient alone"),
         pytest.param(("openid", "launch/patient"), False, id="scopes of other kinds"),
         pytest.param(("patient/Conditions.rs",), False, id="a type that is longer"),
         pytest.param((" patient/Condition.rs",), False, id="not written as a scope is"),
         pytest.param(("",), False, id="an empty scope is a scope that grants nothing"),
     ],
 )
-def test_scopes_permit_a_tool(granted: tuple[str, ...], allowed: bool) -> None:
+def test_scopes_permit_a_tool(granted: tuple[str, ...] | None, allowed: bool) -> None:
     assert permitted(ALL_TOOLS["list_problems"], granted) is allowed
     assert ("list_problems" in toolbox(granted=granted)) is allowed
 
 
-def test_a_tool_needs_all_of_its_scopes() -> None:
-    granted = ("patient/Encounter.rs",)
-    assert not permitted(ALL_TOOLS["timeline"], granted)
-    assert permitted(ALL_TOOLS["timeline"], (*granted, "patient/Procedure.rs"))
-    assert list(toolbox(granted=granted)) == ["search_guidelines"], "the pack holds nothing of a patient"
+# standards: 11
+def test_a_tool_of_which_a_part_was_granted_is_offered() -> None:
+    """What was not granted of it is refused by the gate, or keeps a reading incomplete."""
+    assert list(toolbox(granted=("patient/Encounter.rs",))) == ["search_chart", "timeline", "search_guidelines"]
+    assert list(toolbox(granted=())) == ["search_guidelines"], "the pack holds nothing of a patient"
+
+
+@pytest.mark.parametrize("behind_others", ["Patient", "Medication", "Binary"])
+def test_what_is_only_reached_from_others_offers_no_tool(behind_others: str) -> None:
+    assert list(toolbox(granted=(f"patient/{behind_others}.rs",))) == ["search_guidelines"]
 
 
 def test_every_tool_declares_the_types_that_it_reads(results: list[tuple[str, ToolResult]]) -> None:

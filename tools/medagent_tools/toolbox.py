@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tools that a run may offer, and whether a launch's scopes permit each.
+"""The tools that a run may offer, and whether a launch's scopes permit each."""
 
-Scopes are SMART's of version 2 (https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html): context,
-resource type, and letters of create, read, update, delete, search. Version 1's `.read` stands for `.rs` there.
-"""
-
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from medagent.errors import UsageError
+from medagent.scopes import Grant
 from medagent_tools.arguments import evidence_fields
 from medagent_tools.charts.allergies import ListAllergies
 from medagent_tools.charts.calculator import Calculate
@@ -20,6 +16,7 @@ from medagent_tools.charts.notes import ReadNote, SearchNotes
 from medagent_tools.charts.problems import ListProblems
 from medagent_tools.charts.search import SearchChart
 from medagent_tools.charts.timeline import Timeline
+from medagent_tools.gate import may_answer
 from medagent_tools.guidelines.search import SearchGuidelines
 from medagent_tools.imaging.tools import ListImages, ViewImage
 from medagent_tools.seam import Tool
@@ -47,44 +44,24 @@ _TOOLS: tuple[AnyTool, ...] = (
 ALL_TOOLS: Mapping[str, AnyTool] = {tool.name: tool for tool in _TOOLS}
 """By name, in the order in which a model is told of them."""
 
-_SCOPE = re.compile(r"(?P<context>patient|user|system)/(?P<type>\*|[A-Z][A-Za-z]+)\.(?P<may>[a-z]+|\*)")
-_FIRST_VERSION = {"read": "rs", "write": "cud", "*": "cruds"}
 
-
-def toolbox(names: Iterable[str] | None = None, granted: tuple[str, ...] = ()) -> Mapping[str, AnyTool]:
+def toolbox(names: Iterable[str] | None = None, granted: Iterable[str] | None = None) -> Mapping[str, AnyTool]:
     """The tools of these names that the scopes permit, in the order of `ALL_TOOLS`. None: all of them.
 
     What is not permitted is not there, so it is neither offered nor found when it is called all the same.
     """
     wanted = frozenset(ALL_TOOLS if names is None else names)
+    scopes = None if granted is None else tuple(granted)
     if unknown := sorted(wanted - ALL_TOOLS.keys()):
         raise UsageError(f"{', '.join(unknown)}: no such tool; the tools are {', '.join(ALL_TOOLS)}")
-    return {name: tool for name, tool in ALL_TOOLS.items() if name in wanted and permitted(tool, granted)}
+    return {name: tool for name, tool in ALL_TOOLS.items() if name in wanted and permitted(tool, scopes)}
 
 
-def permitted(tool: AnyTool, granted: tuple[str, ...]) -> bool:
-    """Whether the scopes grant all that the tool needs. No scopes: the chart is of local files, which need none.
+def permitted(tool: AnyTool, granted: Iterable[str] | None) -> bool:
+    """Whether a tool can answer anything under these scopes: all that it needs was granted, or a part of it, of which
+    it says then what is missing. None: the chart is of a source that asks for none, as local files do; no scopes: none
+    was granted.
 
-    A scope of a user or a system reaches further than one patient, and the run binds it to one. One that is narrowed by
-    a query (`?category=…`) grants less than the whole type, so it does not count.
+    A scope of a user or a system reaches further than one patient, and the run binds it to one.
     """
-    return not granted or all(_grants(granted, needed) for needed in tool.scopes)
-
-
-def _grants(granted: tuple[str, ...], needed: str) -> bool:
-    """Whether the scopes together allow every letter that one needs."""
-    wanted = _SCOPE.fullmatch(needed)
-    assert wanted is not None  # ours
-    allowed: set[str] = set()
-    for scope in granted:
-        found = _SCOPE.fullmatch(scope)
-        if found is not None and found["type"] in ("*", wanted["type"]):
-            allowed.update(_letters(found["may"]))
-    return allowed.issuperset(wanted["may"])
-
-
-def _letters(may: str) -> str:
-    """The letters of version 2; none for what is neither version's."""
-    letters = _FIRST_VERSION.get(may, may)
-    in_order = all(letter in "cruds" for letter in letters) and list(letters) == sorted(letters, key="cruds".index)
-    return letters if in_order else ""
+    return may_answer(None if granted is None else Grant.of(granted), tool.scopes)

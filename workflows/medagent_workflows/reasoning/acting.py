@@ -2,12 +2,12 @@
 """Using tools: those that a turn asked for run side by side, and are told in the order in which they were asked for.
 
 Two kinds of refusal: what the model asked wrongly, or may not have, goes back to it in words; anything else that goes
-wrong is a fault of ours and ends the run.
+wrong is a fault of ours and ends the run. What the scopes do not allow is on record before the model hears of it.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,15 +18,29 @@ from medagent.journal import Journal, JournalEntry
 from medagent.model.exchange import ToolRequest
 from medagent.model.validation import parse_arguments, parse_strict
 from medagent.records import ToolCall
+from medagent.scopes import Grant
+from medagent_tools.gate import GatedChart, may_answer, not_granted, types_of
 from medagent_tools.seam import Tool, ToolContext, ToolResult
-from medagent_tools.toolbox import evidence_fields
+from medagent_tools.toolbox import ALL_TOOLS, evidence_fields
 from medagent_workflows.reasoning.bounds import Bounds, Spent
 from medagent_workflows.reasoning.handles import Handles
 from medagent_workflows.reasoning.recording import Told, ToolOutcome, Used, tool_call
 from medagent_workflows.reasoning.telling import told
 
 Count = Callable[[str], Awaitable[int]]
+Refused = Callable[[str, str], Awaitable[None]]
+"""Puts on record that a tool, by its name, was refused a resource type. Durable on return; AuditError ends the run."""
+
 _UNKNOWN = "unknown"  # what a model calls a tool that does not exist is its own text, and is not recorded as a name
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A call that can be made."""
+
+    tool: Tool[Any]
+    arguments: Any
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,10 @@ class Acting:
     spent: Spent
     handles: Handles
     count: Count
+    grant: Grant | None = None
+    """What the launch was granted. None: the source asks for none, as local files do."""
+    refused: Refused | None = None
+    """None: nothing is refused here that anybody audits, as of local files."""
     calls: dict[str, ToolCall] = field(default_factory=dict)
     """By their key, in order."""
     _until: float = 0.0
@@ -62,9 +80,10 @@ class Acting:
     async def act(self, turn: int, requests: Sequence[ToolRequest], room: int) -> tuple[Used, ...]:
         """What the tools of one turn say, in at most `room` tokens together.
 
-        Steps: (1) every intent is durable, and what is recorded is not run again; (2) the others run side by side;
-        (3) results are told in order, so that handles do not depend on which was first; (4) each is durable before the
-        model hears of it.
+        Steps: (1) every intent is durable, and what is recorded is not run again; (2) what can be asked at all; (3) the
+        chart reads what all of them need, and what recorded answers rest on; (4) tools run side by side; (5) results
+        are told in order, so that handles do not depend on which was first; (6) each is durable before the model hears
+        of it.
         """
         self._until = asyncio.get_running_loop().time() + self.bounds.seconds - self.spent.seconds
         keys = [f"tool/{turn}/{place}" for place in range(len(requests))]
@@ -73,21 +92,23 @@ class Acting:
         entries = [self.journal.intend(self.run, key, body) for key, body in zip(keys, bodies, strict=True)]
         allowed = self.bounds.tool_calls - self.spent.tool_calls
         # (2)
-        ran = await asyncio.gather(
-            *(
-                self._once(request, entry, is_allowed=place < allowed)
-                for place, (request, entry) in enumerate(zip(requests, entries, strict=True))
-            )
-        )
+        calls = [
+            await self._once(request, entry, is_allowed=place < allowed)
+            for place, (request, entry) in enumerate(zip(requests, entries, strict=True))
+        ]
+        # (3) At once: nothing else looks into the chart while it grows.
+        await self.context.chart.provide(tuple(dict.fromkeys(name for call in calls for name in _needed(call))))
+        # (4)
+        ran = await asyncio.gather(*map(self._run, calls))
         done: list[Used] = []
         for key, body, one in zip(keys, bodies, ran, strict=True):
             if isinstance(one, Used):
                 used = one
                 self._remember(used)
             else:
-                # (3)
+                # (5)
                 used = await self._tell(one, min(self.bounds.tool_tokens, room // len(requests)))
-                # (4)
+                # (6)
                 self.journal.conclude(self.run, key, canonical_json(used))
             self.calls[key] = tool_call(key, body, used)
             done.append(used)
@@ -101,31 +122,54 @@ class Acting:
         if len(done) > allowed:
             self.spent.refuse("tool_calls")
 
-    async def _once(self, request: ToolRequest, entry: JournalEntry, *, is_allowed: bool) -> Used | _Ran:
-        """What is recorded of this call, or what the tool says now."""
+    async def _once(self, request: ToolRequest, entry: JournalEntry, *, is_allowed: bool) -> Used | _Ran | _Ready:
+        """What is recorded of this call, or why it cannot be made, or what it is."""
         if entry.result is not None:
             return Used.model_validate_json(entry.result)
-        return await self._run(request, is_allowed=is_allowed)
-
-    async def _run(self, request: ToolRequest, *, is_allowed: bool) -> _Ran:
         started = self.clock.now()
-        outcome: ToolOutcome
-        result, refusal, name = None, "", request.name if request.name in self.tools else _UNKNOWN
         if not is_allowed:
-            outcome, refusal = "over_limit", "No tool call is left in this run: write the draft with what you have."
-        elif (tool := self.tools.get(request.name)) is None:
-            outcome, refusal = "unknown_tool", f"There is no such tool. The tools are: {', '.join(self.tools)}."
-        else:
-            try:
-                arguments = parse_arguments(self._resolved(request.arguments, tool), tool.arguments)
-                # In a thread: a chart search is CPU work, and others wait for this event loop.
-                result = await asyncio.to_thread(tool.run, arguments, self.context)
-                outcome = "answered"
-            except InvalidOutput as error:
-                outcome, refusal = "invalid_arguments", f"The arguments cannot be used: {error}"
-            except ToolRefused as error:
-                outcome, refusal = "refused", str(error)
-        return _Ran(name, outcome, result, refusal, started)
+            name = request.name if request.name in self.tools else _UNKNOWN
+            words = "No tool call is left in this run: write the draft with what you have."
+            return _Ran(name, "over_limit", None, words, started)
+        tool = self.tools.get(request.name)
+        if tool is None:
+            return await self._without(request.name, started)
+        try:
+            arguments = parse_arguments(self._resolved(request.arguments, tool), tool.arguments)
+        except InvalidOutput as error:
+            return _Ran(tool.name, "invalid_arguments", None, f"The arguments cannot be used: {error}", started)
+        return _Ready(tool, arguments, started)
+
+    async def _without(self, name: str, started: datetime) -> _Ran:
+        """There is no such tool, or none for these scopes, which is a refusal."""
+        others = f"The tools are: {', '.join(self.tools)}."
+        known = ALL_TOOLS.get(name)
+        if known is None or may_answer(self.grant, known.scopes):
+            return _Ran(_UNKNOWN, "unknown_tool", None, f"There is no such tool. {others}", started)
+        needed = types_of(known.scopes)
+        await self._record(known.name, needed)
+        words = f"{known.name} cannot be used here: {'; '.join(map(not_granted, needed))}. {others}"
+        return _Ran(known.name, "unknown_tool", None, words, started)
+
+    async def _run(self, call: Used | _Ran | _Ready) -> Used | _Ran:
+        """What a tool says now, of the part of the chart that it may see."""
+        if not isinstance(call, _Ready):
+            return call
+        tool, started = call.tool, call.started_at
+        gated = GatedChart(self.context.chart, tool, self.grant)
+        try:
+            # In a thread: a chart search is CPU work, and others wait for this event loop.
+            result = await asyncio.to_thread(tool.run, call.arguments, replace(self.context, chart=gated))
+            return _Ran(tool.name, "answered", result, "", started)
+        except ToolRefused as error:
+            return _Ran(tool.name, "refused", None, str(error), started)
+        finally:
+            await self._record(tool.name, gated.refused)
+
+    async def _record(self, tool: str, resource_types: Sequence[str]) -> None:
+        if self.refused is not None:
+            for name in resource_types:
+                await self.refused(tool, name)
 
     def _resolved(self, arguments: str, tool: Tool[Any]) -> str:
         """The arguments with evidence ids in place of the short names that the model was given."""
@@ -177,6 +221,15 @@ class Acting:
         """Brings back the short names that an earlier process gave."""
         for evidence_id in used.told.named:
             self.handles.name(evidence_id)
+
+
+def _needed(call: Used | _Ran | _Ready) -> Sequence[str]:
+    """The resource types that a call may ask for, or that a recorded answer rests on."""
+    if isinstance(call, _Ready):
+        return types_of(call.tool.scopes)
+    if isinstance(call, Used) and call.result is not None:
+        return [name for query in call.result.queries for name in query.resource_types]
+    return ()
 
 
 def _seconds_of(done: Sequence[Used]) -> float:

@@ -7,20 +7,24 @@ and stated in the dossier. So a chart of any size has an overview of bounded siz
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from medagent.errors import ToolRefused
 from medagent.evidence_set import AnyEvidence
+from medagent.scopes import Grant
 from medagent_tools.charts.allergies import ListAllergies, ListAllergiesArguments
 from medagent_tools.charts.medications import ListMedications, ListMedicationsArguments
 from medagent_tools.charts.problems import ListProblems, ListProblemsArguments
 from medagent_tools.charts.timeline import Timeline, TimelineArguments
+from medagent_tools.gate import GatedChart, may_answer, not_granted, types_of
 from medagent_tools.guidelines.engine import Screening
 from medagent_tools.imaging.tools import ListImages, ListImagesArguments
-from medagent_tools.seam import ToolContext, ToolResult
+from medagent_tools.seam import Tool, ToolContext, ToolResult
 from medagent_workflows.gathering import Threshold
 from medagent_workflows.reasoning.compiling import evidence_of
 from medagent_workflows.reasoning.handles import Handles
-from medagent_workflows.reasoning.sections import engine_section, labs_section, notes_section, patient_section
+from medagent_workflows.reasoning.sections import LatestValues, NoArguments, Notes, engine_section, patient_section
 from medagent_workflows.reasoning.telling import Count, as_data, fit, told_line
 
 _FIRST_LINES = 4  # of each section, before any section gets more
@@ -28,6 +32,21 @@ _FIRST_OF_ENGINE = 12  # lines; what is due comes before what stands in the char
 _LINES_MAX = 40  # of one section; a tool pages through the rest
 _ENGINE = "guideline engine"
 _LINES_OF_EVENTS = 12  # of images and of the timeline, which grow with every visit
+
+
+_SECTIONS: tuple[tuple[str, Tool[Any], Any], ...] = (
+    ("problems", ListProblems(), ListProblemsArguments(limit=_LINES_MAX)),
+    ("medications", ListMedications(), ListMedicationsArguments(limit=_LINES_MAX)),
+    ("allergies", ListAllergies(), ListAllergiesArguments(limit=_LINES_MAX)),
+    ("latest values", LatestValues(), NoArguments()),
+    ("notes", Notes(), NoArguments()),
+    ("images", ListImages(), ListImagesArguments(limit=_LINES_OF_EVENTS)),
+    ("timeline", Timeline(), TimelineArguments(limit=_LINES_OF_EVENTS)),
+)
+"""What each is called, and which tool answers it."""
+
+OVERVIEW_TYPES = tuple(dict.fromkeys(name for _, tool, _ in _SECTIONS for name in types_of(tool.scopes)))
+"""Resource types that the sections read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +114,29 @@ class Overview:
         )
 
 
-def overview(context: ToolContext, screening: Screening, entry: Threshold) -> Overview:
-    """The overview of a chart that may be screened. Reads the chart anew, so that a resumed run knows its facts."""
-    sections: tuple[tuple[str, ToolResult], ...] = (
+def overview(context: ToolContext, screening: Screening, entry: Threshold, grant: Grant | None = None) -> Overview:
+    """The overview of a chart that may be screened. Reads the chart anew, so that a resumed run knows its facts.
+
+    A section holds what a tool would, through the same gate. `grant`: None where the source asks for none.
+    """
+    made: list[tuple[str, ToolResult]] = [
         ("patient", patient_section(context, screening, entry)),
         (_ENGINE, engine_section(context, screening)),
-        ("problems", ListProblems().run(ListProblemsArguments(limit=_LINES_MAX), context)),
-        ("medications", ListMedications().run(ListMedicationsArguments(limit=_LINES_MAX), context)),
-        ("allergies", ListAllergies().run(ListAllergiesArguments(limit=_LINES_MAX), context)),
-        ("latest values", labs_section(context)),
-        ("notes", notes_section(context)),
-        ("images", ListImages().run(ListImagesArguments(limit=_LINES_OF_EVENTS), context)),
-        ("timeline", Timeline().run(TimelineArguments(limit=_LINES_OF_EVENTS), context)),
-    )
-    evidence = {name: item for _, result in sections for name, item in evidence_of(result, context).items()}
-    return Overview(sections, evidence)
+    ]
+    for name, tool, arguments in _SECTIONS:
+        made.append((name, _section(name, tool, arguments, context, grant)))
+    evidence = {name: item for _, result in made for name, item in evidence_of(result, context).items()}
+    return Overview(tuple(made), evidence)
+
+
+def _section(name: str, tool: Tool[Any], arguments: Any, context: ToolContext, grant: Grant | None) -> ToolResult:
+    """What a tool answers. What was not granted is not asked for, and said to be unknown: nothing is refused here."""
+    types = types_of(tool.scopes)
+    if may_answer(grant, tool.scopes):
+        gated = GatedChart(context.chart, tool, grant)
+        try:
+            result: ToolResult = tool.run(arguments, replace(context, chart=gated))
+            return result
+        except ToolRefused:
+            types = gated.refused or types
+    return ToolResult(heading=f"{name.capitalize()}: unknown; {'; '.join(map(not_granted, types))}")

@@ -28,7 +28,7 @@ from medagent_workflows.reasoning.conversation import Conversation
 from medagent_workflows.reasoning.drafts import DRAFT_PROMPT, Drafted, Drafting
 from medagent_workflows.reasoning.handles import Handles
 from medagent_workflows.reasoning.opening import opened
-from medagent_workflows.reasoning.overview import overview
+from medagent_workflows.reasoning.overview import OVERVIEW_TYPES, overview
 from medagent_workflows.reasoning.pictures import Pictures
 from medagent_workflows.reasoning.recording import Opened, Used
 
@@ -84,8 +84,9 @@ class Reasoner:
                 "chart": sorted(self.screening.evidence.slices),
             }
         )
+        await self.context.chart.provide(OVERVIEW_TYPES)
         # In a thread: all of the chart is looked through, and others wait for this event loop.
-        view = await asyncio.to_thread(overview, self.context, self.screening, self.entry)
+        view = await asyncio.to_thread(overview, self.context, self.screening, self.entry, self.acting.grant)
         self.found.update(view.evidence)
         entry = self.asking.journal.intend(self.request.id, "opening", inputs)
         if entry.result is not None:

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sections of an overview that no tool answers: the patient, what the engine found, where each analyte stands."""
+"""The sections of an overview that no tool of the model's answers: the patient, what the engine found, where each
+analyte stands, whether there are notes. Those that read the chart are tools all the same, so that they pass the gate.
+"""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
 
 from medagent.evidence import Calculation, Fact, Query, Reading, Role
 from medagent.evidence_set import EvidenceSet
@@ -11,14 +15,15 @@ from medagent.records import Draft
 from medagent.rules import Rule
 from medagent.value_sets import ValueSet
 from medagent_tools.charts.lines import told_set, value, when
-from medagent_tools.charts.reading import ChartReader
+from medagent_tools.charts.reading import ChartReader, read_scopes
 from medagent_tools.charts.search import most_specific
 from medagent_tools.guidelines.collector import Search
 from medagent_tools.guidelines.engine import Screening
 from medagent_tools.guidelines.leaves_values import is_questionable, latest_values, usable_values
-from medagent_tools.seam import Line, ToolContext, ToolResult
+from medagent_tools.seam import Arguments, Line, ToolContext, ToolResult
 from medagent_workflows.gathering import Threshold
 
+_OBSERVATION, _DOCUMENT = ("Observation",), ("DocumentReference",)
 _SEXES = frozenset({"male", "female", "other", "unknown", "M", "F"})
 _CITED_MAX = 4  # names on a line of the engine; its criteria have them all
 _EVIDENCE_SLOTS = ("fact", "of", "reading", "calculation", "facts", "event")
@@ -77,14 +82,43 @@ def engine_section(context: ToolContext, screening: Screening) -> ToolResult:
     )
 
 
-def labs_section(context: ToolContext) -> ToolResult:
+class NoArguments(Arguments):
+    """These sections are not chosen from."""
+
+
+@dataclass(frozen=True, slots=True)
+class LatestValues:
     """Each analyte that a rule may ask for, newest first: its latest values, the one before, and the first."""
+
+    name: ClassVar[str] = "latest_values"
+    arguments: ClassVar[type[NoArguments]] = NoArguments
+    scopes: ClassVar[tuple[str, ...]] = read_scopes(_OBSERVATION)
+
+    def run(self, arguments: NoArguments, context: ToolContext) -> ToolResult:
+        """Answers."""
+        return _latest_values(context)
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Whether there are notes to search."""
+
+    name: ClassVar[str] = "notes"
+    arguments: ClassVar[type[NoArguments]] = NoArguments
+    scopes: ClassVar[tuple[str, ...]] = read_scopes(_DOCUMENT)
+
+    def run(self, arguments: NoArguments, context: ToolContext) -> ToolResult:
+        """Answers."""
+        return _notes(context)
+
+
+def _latest_values(context: ToolContext) -> ToolResult:
     reader = ChartReader(context)
     told: list[tuple[Fact, Line]] = []
     for value_set in context.pack.value_sets.values():
         if value_set.kind != "observation":
             continue
-        search = reader.read(("Observation",), value_set.id)
+        search = reader.read(_OBSERVATION, value_set.id)
         line = _standing(search, value_set, reader)
         if line is not None:
             told.append(line)
@@ -99,9 +133,8 @@ def labs_section(context: ToolContext) -> ToolResult:
     )
 
 
-def notes_section(context: ToolContext) -> ToolResult:
-    """Whether there are notes to search."""
-    query = Query(resource_types=("DocumentReference",))
+def _notes(context: ToolContext) -> ToolResult:
+    query = Query(resource_types=_DOCUMENT)
     reading = context.chart.read(query, context.pack.value_sets)
     line = Line(
         text=f"Notes: {reading.examined} documents"

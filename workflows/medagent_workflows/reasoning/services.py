@@ -15,6 +15,7 @@ from medagent.images import ImageSource
 from medagent.journal import Journal
 from medagent.model.seam import Model
 from medagent.records import Request
+from medagent.scopes import Grant
 from medagent_tools.guidelines.engine import Screening
 from medagent_tools.guidelines.pack import Pack
 from medagent_tools.imaging.studies import images_of
@@ -22,7 +23,7 @@ from medagent_tools.seam import ToolContext
 from medagent_tools.toolbox import toolbox
 from medagent_workflows.gathering import Threshold
 from medagent_workflows.prompts import PROMPTS
-from medagent_workflows.reasoning.acting import Acting
+from medagent_workflows.reasoning.acting import Acting, Refused
 from medagent_workflows.reasoning.asking import Asking
 from medagent_workflows.reasoning.bounds import Bounds
 from medagent_workflows.reasoning.handles import Handles
@@ -52,8 +53,10 @@ def reasoner_of(
     entry: Threshold,
     clock: Clock,
     time_zone: str,
+    refused: Refused | None = None,
 ) -> Reasoner:
-    """The reasoner of one run. A tool that the launch's scopes do not permit is not offered, and not run if called."""
+    """The reasoner of one run. A tool that the launch's scopes do not permit is not offered, and not run if called.
+    `refused`: puts refusals on record, as it must for every source that asks for scopes."""
     bounds = models.bounds if request.adapter is None else replace(models.bounds, adapter=request.adapter)
     context = ToolContext(
         chart=chart,
@@ -63,7 +66,8 @@ def reasoner_of(
     )
     asking = Asking(run=request.id, model=models.model, journal=models.journal, clock=clock, bounds=bounds)
     handles = Handles()
-    tools = toolbox(granted=request.scopes or ()) if bounds.tools else {}
+    tools = toolbox(granted=request.scopes) if bounds.tools else {}
+    grant = None if request.scopes is None else Grant.of(request.scopes)
     return Reasoner(
         request=request,
         context=context,
@@ -80,6 +84,8 @@ def reasoner_of(
             spent=asking.spent,
             handles=handles,
             count=partial(_tokens, models.model),
+            grant=grant,
+            refused=refused,
         ),
         pictures=Pictures(context.images, partial(_listed, context), bounds, asking.spent),
         specs=PROMPTS.tool_specs(tools),
