@@ -65,7 +65,7 @@ class Hospital:
         self._lock = threading.RLock()
         self._listener = Listener(self._respond, server_context(folder, tls) if tls is not None else None)
         self._listener.packs = "gzip" not in manner.lacks
-        self._elsewhere = Listener(self._respond_elsewhere)
+        self._elsewhere: Listener | None = None
         pages = Pages(lambda: self.url, lambda: self.elsewhere, links)
         self._exports = Exports(self.records, self.exporting, lambda: self.url, lambda: self.elsewhere)
         self._fhir = Fhir(self.records, pages, self._exports, lambda: self.url, manner)
@@ -87,7 +87,11 @@ class Hospital:
     @property
     def elsewhere(self) -> str:
         """Another origin, which records who comes in `strayed`."""
-        return f"http://127.0.0.1:{self._elsewhere.port}"
+        with self._lock:
+            if self._elsewhere is None:
+                self._elsewhere = Listener(self._respond_elsewhere)
+                self._elsewhere.start()
+            return f"http://127.0.0.1:{self._elsewhere.port}"
 
     @property
     def connections(self) -> int:
@@ -166,12 +170,12 @@ class Hospital:
     def start(self) -> None:
         """Answers from now on."""
         self._listener.start()
-        self._elsewhere.start()
 
     def stop(self) -> None:
         """Ends every connection and the threads."""
         self._listener.stop()
-        self._elsewhere.stop()
+        if self._elsewhere is not None:
+            self._elsewhere.stop()
 
     def check(self) -> None:
         """Raises what went wrong in the hospital itself, if anything did."""

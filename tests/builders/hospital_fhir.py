@@ -146,6 +146,8 @@ class Fhir:
 
     def _search(self, asked: Asked, type: str, access: Access) -> Reply:
         self._known(type)
+        if "search" in self.lacks:
+            raise _nothing()
         access.require(type, "s")
         parameters = asked.parameters
         access.require_patient(type, parameters)

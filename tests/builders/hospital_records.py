@@ -6,13 +6,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from builders import fhir
 from medagent.canonical import parse_json, public_json
 from medagent.clock import instant_text
 
@@ -22,6 +21,7 @@ Loadable = Mapping[str, Any] | bytes | Path
 PATIENT_ELEMENTS = ("subject", "patient", "beneficiary", "individual", "for")
 """Elements that say whose a resource is, in the types that belong to a patient."""
 
+_OPENED_AT = datetime(2026, 1, 4, 12, tzinfo=UTC)  # the first load is a second later, each further one another second
 _LINES = (".ndjson", ".jsonl")
 _LINK = re.compile(rb'"(urn:(?:uuid|oid):[^"]+)"')
 
@@ -84,7 +84,7 @@ class Records:
     def load(self, *sources: Loadable) -> None:
         """Takes resources in. Who has one already gets a new version of it."""
         self._loads += 1
-        at = fhir.READ_AT - timedelta(days=1) + timedelta(seconds=self._loads)
+        at = _OPENED_AT + timedelta(seconds=self._loads)
         for source in sources:
             for data in _documents(source):
                 for raw in _resources(data):
@@ -141,7 +141,7 @@ class Records:
 
 def _documents(source: Loadable) -> Iterator[bytes]:
     if isinstance(source, Mapping):
-        yield fhir.to_json(dict(source))
+        yield public_json(source)
     elif isinstance(source, bytes):
         yield source
     elif source.is_dir():
@@ -156,6 +156,8 @@ def _documents(source: Loadable) -> Iterator[bytes]:
 
 def _resources(data: bytes) -> Iterator[bytes]:
     """The resource itself, or those of the Bundle, with `urn:uuid:` resolved to `Type/id`."""
+    if data.lstrip()[:1] == b"[":  # a list of files beside them
+        return
     if msgspec.json.decode(data, type=_Head).type != "Bundle":
         yield data
         return
