@@ -1,45 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """One patient's record at one instant, in memory: what `medagent.chart.Chart` asks for."""
 
-import gc
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, compress
 
-import msgspec
-
 from medagent.errors import ChartError, RuleError
-from medagent.evidence import VOID, Coding, Fact, Query, Reading, Status, listing_digest, reading_id
+from medagent.evidence import Fact, Query, Reading, listing_digest, reading_id
 from medagent.intervals import Interval
 from medagent.records import Skipped
 from medagent.value_sets import ValueSet, value_set_named
 from medagent_fhir.clinical import READERS
-from medagent_fhir.containers import Resource, Slice
+from medagent_fhir.containers import Resource, Slice, Unread
 from medagent_fhir.documents import AttachedText, Attachments
-from medagent_fhir.statements import Parts
+from medagent_fhir.snapshots import Examined, Snapshot, Statements, collector_paused, newest_of
 
 _MOST_PAGES = 8
-_UNTOLD = VOID | {Status.REFUTED}
-
-Statements = tuple[tuple[tuple[Coding, ...], str | None, bool], ...]
-"""What a resource's statements are about: codes and text of each, and whether no value set needs to tell it (what is
-void or refuted could be no match)."""
-
-
-def statements(stated: Iterable[Parts]) -> Statements:
-    """What of a resource an index keeps."""
-    return tuple((parts.codings, parts.text, parts.status in _UNTOLD) for parts in stated)
-
-
-class Examined(msgspec.Struct, frozen=True, gc=False):
-    """The visible resources of one type. Of each only what its statements are about is kept: its facts, which take
-    several times the memory of its bytes, are made when a reading names them."""
-
-    by_statements: Mapping[Statements, Sequence[Resource]]
-    newest: Interval | None
-    """Of the times of its clinical entries (see `entry_time`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,49 +39,58 @@ class Completeness:
         return tuple(found)
 
 
-class FileChart:
-    """A snapshot that was read from files. Everything of it is visible at `as_of`; nothing changes afterwards."""
+def skips(unread: Iterable[Unread]) -> tuple[Skipped, ...]:
+    """What a record tells of what could not be used; each once."""
+    return tuple(dict.fromkeys(Skipped(where=one.where, reason=one.reason) for one in unread))
+
+
+class SnapshotChart:
+    """A snapshot of what a source gave. Everything of it is visible at `as_of`; nothing of it changes afterwards."""
 
     def __init__(
         self,
         patient_fact: Fact,
         patient_data: Slice,
         as_of: datetime,
-        resources: Mapping[str, Examined],
-        facts_of: Callable[[Resource], tuple[Fact, ...]],
-        consulted: Mapping[str, Mapping[str, Slice]],
+        snapshots: Iterable[Snapshot],
         completeness: Completeness,
         skipped: Iterable[Skipped],
         past: bool,
         patient_names: tuple[str, ...],
         attachments: Attachments,
     ) -> None:
-        """`resources`: by type, none without a reader, none invisible. `facts_of`: the facts of one of them, in the
-        order of its statements. `consulted`: Medications that the codes of a resource stand in, by its hash and
-        theirs."""
+        """`snapshots`: of what is seen at `as_of`, each of resource types of its own."""
         self._attachments = attachments
         self._patient_fact = patient_fact
         self._as_of = as_of
-        self._resources = resources
+        self._resources: dict[str, Examined] = {}
         self._completeness = completeness
         self._skipped = tuple(skipped)
         self._past = past
         self._patient_names = patient_names
-        self._facts_of = facts_of
+        self._facts_of: dict[str, Callable[[Resource], tuple[Fact, ...]]] = {}
         self._slices: dict[str, Slice] = {patient_fact.source.sha256: patient_data}
         self._consulted: dict[str, tuple[str, ...]] = {}
         self._facts = {patient_fact.id: patient_fact}
         self._by_resource: dict[str, tuple[Fact, ...]] = {}
-        self._newest = _newest(resources.values())
-        for examined in resources.values():
-            for resource in chain.from_iterable(examined.by_statements.values()):
-                self._slices[resource.sha256] = resource.raw
-                if resource.sha256 in consulted:
-                    self._slices |= consulted[resource.sha256]
-                    self._consulted[resource.sha256] = tuple(sorted(consulted[resource.sha256]))
         self._examined: dict[tuple[str, ...], _Listed] = {}
         self._listings: dict[str, tuple[str, ...]] = {}
         self._readings: dict[Query, tuple[ValueSet | None, Reading]] = {}
+        for snapshot in snapshots:
+            self._take(snapshot)
+        self._newest = _newest(self._resources.values())
+
+    def _take(self, snapshot: Snapshot) -> None:
+        """Shows what a snapshot holds."""
+        for name, examined in snapshot.examined.items():
+            self._resources[name] = examined
+            self._facts_of[name] = snapshot.facts_of
+            for resource in chain.from_iterable(examined.by_statements.values()):
+                self._slices[resource.sha256] = resource.raw
+                consulted = snapshot.consulted.get(resource.sha256)
+                if consulted is not None:
+                    self._slices |= consulted
+                    self._consulted[resource.sha256] = tuple(sorted(consulted))
 
     @property
     def patient(self) -> str:
@@ -253,7 +239,7 @@ class FileChart:
         """The facts of a resource, made when first needed and kept: they are few of those that a chart holds."""
         known = self._by_resource.get(resource.sha256)
         if known is None:
-            known = self._by_resource[resource.sha256] = self._facts_of(resource)
+            known = self._by_resource[resource.sha256] = self._facts_of[resource.type](resource)
             assert len(known) == count
             self._facts.update((fact.id, fact) for fact in known)
         return known
@@ -277,33 +263,6 @@ def _cannot_tell(value_set: ValueSet, said: Statements, matches: Sequence[bool])
         if not untold
     ]
     return bool(told) and not any(told)
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """Reading a chart makes hundreds of thousands of objects and no cycles: looking for some doubles its time."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if running:
-            gc.enable()
-
-
-def entry_time(said: Parts) -> Interval | None:
-    """When a clinical entry was made: its clinical time, else when it was recorded. What is void or only planned is no
-    entry: a visit next month is not the newest thing that is known."""
-    if said.status in VOID or said.status is Status.PLANNED:
-        return None
-    return said.time or said.visible
-
-
-def newest_of(times: Iterable[Interval | None]) -> Interval | None:
-    """The one with the latest end."""
-    return max(
-        (time for time in times if time is not None), key=lambda time: (time.latest, time.earliest), default=None
-    )
 
 
 def _newest(groups: Iterable[Examined]) -> Interval | None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files as they were received, taken apart into the exact bytes of each resource.
+"""What was received, taken apart into the exact bytes of each resource.
 
-A container is what a resource came in: a file after decompression, or one line of NDJSON. Its hash, and the JSON
-Pointer of the resource in it, let anybody find a cited resource again with a JSON parser and SHA-256.
+A container is what a resource came in: a file after decompression, one line of NDJSON, or a body over HTTP. Its hash,
+and the JSON Pointer of the resource in it, let anybody find a cited resource again with a JSON parser and SHA-256.
 """
 
 import codecs
@@ -14,12 +14,13 @@ import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from medagent.errors import ChartError
-from medagent_fhir.wire import BareHead, Bundle, Entry, Head, LooseBundle
+from medagent_fhir.wire import BareHead, Bundle, Entry, Head, LooseBundle, Outcome
 
 BYTES_SETTING = "MEDAGENT_INPUT_BYTES_MAX"
 
@@ -35,6 +36,7 @@ _bare_head = msgspec.json.Decoder(BareHead)
 _bundle = msgspec.json.Decoder(Bundle)
 _loose_bundle = msgspec.json.Decoder(LooseBundle)
 _entry = msgspec.json.Decoder(Entry)
+_outcome = msgspec.json.Decoder(Outcome)
 
 Slice = msgspec.Raw | bytes
 """The exact bytes of a resource; Raw is a view of its container's, which it keeps in memory."""
@@ -52,10 +54,11 @@ class TooLarge(ChartError):
 
 
 class Container(msgspec.Struct, gc=False):
-    """A file after decompression, or one line of NDJSON."""
+    """A file after decompression, one line of NDJSON, or a body over HTTP after content decoding."""
 
     name: str
     sha256: str
+    retrieved_at: datetime
     whole_record: bool
     """A Bundle that is meant to hold everything of its patients; otherwise only the types that are present count."""
 
@@ -106,14 +109,37 @@ class Unread:
     """The type of resource whose readings it makes incomplete, `ANY_TYPE`, or None: nothing clinical is lost."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a searchset says of itself."""
+
+    matches: int
+    """Entries that are no includes."""
+    total: int | None
+    """How many match on all pages; None: it does not say."""
+    has_next: bool
+    warned: bool
+    """Whether the server attached an OperationOutcome that is more than information."""
+
+    def faults(self) -> Iterator[str]:
+        """Why a page that came alone is not everything."""
+        if self.has_next:
+            yield "a searchset has a further page that was not given"
+        if self.total is not None and self.total > self.matches:
+            yield "a searchset holds fewer entries than its total"
+        if self.warned:
+            yield "the server attached an OperationOutcome to its results"
+
+
 @dataclass(slots=True)
 class Contents:
     """Everything that was found in a source, before it is told apart by patient."""
 
+    retrieved_at: datetime
     resources: list[Resource] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
-    cut_short: set[str] = field(default_factory=set)
-    """Why the source is not all there, such as a further page."""
+    pages: list[Page] = field(default_factory=list)
+    """Of the searchsets, in order."""
     deleted: set[str] = field(default_factory=set)
     """`Type/id` of what a history says was deleted."""
     bytes: int = 0
@@ -150,14 +176,14 @@ def received(path: Path, name: str, bytes_left: int) -> bytes:
         raise ChartError(f"{name}: cannot be read ({error.strerror or 'input error'})") from error
 
 
-def split_document(name: str, data: bytes, contents: Contents) -> None:
-    """Takes a JSON file apart: a Bundle or one resource."""
+def split_document(name: str, data: bytes, contents: Contents, address: str | None = None) -> None:
+    """Takes a JSON document apart: a Bundle or one resource. `address`: where a server gave it."""
     if data.startswith(_UTF16):
         raise ChartError(f"{name}: is UTF-16; FHIR JSON is UTF-8, convert it")
     if not _is_utf8(data):
         raise ChartError(f"{name}: {_NOT_UTF8}")
-    container = Container(name, hashlib.sha256(data).hexdigest(), whole_record=False)
-    _split(container, "", data.removeprefix(_BOM), None, contents, depth=0)
+    container = Container(name, hashlib.sha256(data).hexdigest(), contents.retrieved_at, whole_record=False)
+    _split(container, "", data.removeprefix(_BOM), address, contents, depth=0)
 
 
 def split_lines(name: str, data: bytes, contents: Contents) -> None:
@@ -171,7 +197,8 @@ def split_lines(name: str, data: bytes, contents: Contents) -> None:
         if not _is_utf8(line):
             contents.unread.append(Unread(f"{name} line {number}", _NOT_UTF8, ANY_TYPE))
             continue
-        container = Container(f"{name} line {number}", hashlib.sha256(line).hexdigest(), whole_record=False)
+        digest = hashlib.sha256(line).hexdigest()
+        container = Container(f"{name} line {number}", digest, contents.retrieved_at, whole_record=False)
         try:
             _split(container, "", content, None, contents, depth=0)
         except ChartError as error:
@@ -266,7 +293,7 @@ def _split_bundle(container: Container, pointer: str, raw: Slice, contents: Cont
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ChartError(f"{container.name}: {malformed(error)}") from error
     if bundle.type == "searchset":
-        _judge_searchset(bundle, entries, contents)
+        contents.pages.append(_page(bundle, entries))
     else:
         container.whole_record = True
     for number, entry in enumerate(entries):
@@ -300,15 +327,23 @@ def _salvage(container: Container, pointer: str, raw: Slice, contents: Contents)
     return Bundle(type=loose.type, total=loose.total, link=loose.link), entries
 
 
-def _judge_searchset(bundle: Bundle, entries: list[Entry | None], contents: Contents) -> None:
-    """A page of search results is complete only if it says so."""
-    if any(link.relation == "next" for link in bundle.link):
-        contents.cut_short.add("a searchset has a further page that was not given")
-    matches = sum(1 for entry in entries if entry and (entry.search is None or entry.search.mode != "include"))
-    if bundle.total is not None and bundle.total > matches:
-        contents.cut_short.add("a searchset holds fewer entries than its total")
-    if any(entry and entry.search and entry.search.mode == "outcome" for entry in entries):
-        contents.cut_short.add("the server attached an OperationOutcome to its results")
+def _page(bundle: Bundle, entries: list[Entry | None]) -> Page:
+    modes = [entry.search.mode if entry and entry.search else None for entry in entries]
+    outcomes = [entry.resource for entry in entries if entry and entry.search and entry.search.mode == "outcome"]
+    return Page(
+        matches=sum(mode not in ("include", "outcome") for mode in modes),
+        total=bundle.total,
+        has_next=any(link.relation == "next" for link in bundle.link),
+        warned=any(map(_warns, outcomes)),
+    )
+
+
+def _warns(outcome: msgspec.Raw) -> bool:
+    try:
+        issues = _outcome.decode(outcome).issue
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return True
+    return not issues or any(issue.severity != "information" for issue in issues)
 
 
 def _subject(head: Head) -> str | None:
@@ -358,10 +393,10 @@ def malformed(error: Exception) -> str:
     return f"is not JSON: malformed at byte {position[1]}" if position else "is not JSON"
 
 
-def read_source(path: Path, bytes_max: int) -> Contents:
+def read_source(path: Path, bytes_max: int, retrieved_at: datetime) -> Contents:
     """Everything in a file or folder. A file that cannot be read at all is an error if it was named, and skipped
     with its reason if it lies in a folder; it may have held anything, so then no reading is complete."""
-    contents = Contents()
+    contents = Contents(retrieved_at)
     if path.is_file():
         _read_file(path, path.name, contents, bytes_max)
     elif path.is_dir():

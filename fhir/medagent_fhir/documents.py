@@ -6,7 +6,6 @@ A quote from one is cited with the pointer of the base64 and `decode: base64`, i
 
 import binascii
 from base64 import b64decode
-from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
@@ -39,9 +38,8 @@ class AttachedText(msgspec.Struct, frozen=True):
 class Attachments:
     """Reads the texts of a document on demand: they are the larger part of many charts and seldom looked at."""
 
-    def __init__(self, references: References, retrieved_at: datetime) -> None:
+    def __init__(self, references: References) -> None:
         self._references = references
-        self._retrieved_at = retrieved_at
 
     def texts(self, source: SourceRef, data: bytes) -> list[tuple[AttachedText, bytes]]:
         """The texts of a document or report, each with the bytes of the resource that holds it."""
@@ -68,7 +66,7 @@ class Attachments:
         text = _plain_text(said.data, said.content_type) if said.data is not None else None
         if text is None:
             return []
-        source = source_ref(resource, self._retrieved_at)
+        source = source_ref(resource)
         return [(AttachedText(source, "/data", text, said.content_type), data)]
 
 

@@ -26,11 +26,16 @@ _ABSOLUTE = (*_WEB, "urn:uuid:", "urn:oid:")
 class References:
     """Finds what a reference means among the targets of a source."""
 
-    def __init__(self, resources: Iterable[Resource]) -> None:
+    def __init__(self, resources: Iterable[Resource] = ()) -> None:
         self._by_url: dict[str, Resource] = {}
         self._by_id: dict[str, Resource] = {}
         self._targets: list[Resource] = []
         self._by_identifier: dict[tuple[str, str, str], Resource] | None = None
+        self.add(resources)
+
+    def add(self, resources: Iterable[Resource]) -> None:
+        """Takes in the targets among these. Of two by one name the first is meant."""
+        self._by_identifier = None
         for resource in resources:
             if resource.type not in TARGETS:
                 continue

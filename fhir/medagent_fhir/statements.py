@@ -7,7 +7,6 @@ says together with the JSON Pointers under which it says so.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -98,14 +97,13 @@ class Source(msgspec.Struct, gc=False):
 
     resource: Resource
     subject: str | None
-    retrieved_at: datetime
     shared: "Shared"
     _ref: SourceRef | None = None
 
     def ref(self) -> SourceRef:
         """Where it stands; one object for all of its facts."""
         if self._ref is None:
-            self._ref = source_ref(self.resource, self.retrieved_at)
+            self._ref = source_ref(self.resource)
         return self._ref
 
     @property
@@ -323,7 +321,7 @@ def _bare(model: type[_Model], names: set[str]) -> _Model:
     return made
 
 
-def source_ref(resource: Resource, retrieved_at: datetime) -> SourceRef:
+def source_ref(resource: Resource) -> SourceRef:
     """Where a resource stands."""
     made = _bare(SourceRef, _REF_FIELDS)
     said = made.__dict__
@@ -332,7 +330,7 @@ def source_ref(resource: Resource, retrieved_at: datetime) -> SourceRef:
     said["sha256"] = resource.sha256
     said["container_sha256"] = resource.container.sha256
     said["pointer"] = resource.pointer
-    said["retrieved_at"] = retrieved_at
+    said["retrieved_at"] = resource.container.retrieved_at
     return made
 
 

@@ -119,6 +119,16 @@ class Bundle(Wire):
     entry: tuple[Entry, ...] = ()
 
 
+class Issue(Wire):
+    severity: str | None = None
+
+
+class Outcome(Wire):
+    """An OperationOutcome among search results."""
+
+    issue: tuple[Issue, ...] = ()
+
+
 class LooseBundle(Wire):
     """A Bundle of which at least one entry is malformed: the others are read one by one."""
 
@@ -353,6 +363,7 @@ class Patient(Wire):
 
 class PatientLink(Wire):
     type: str | None = None
+    other: Reference | None = None
 
 
 class Identified(Wire):

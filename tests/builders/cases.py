@@ -28,7 +28,7 @@ from builders.chart import patient as make_patient
 from builders.fhir import Json
 from medagent.propositions import Criterion, Proposal, leaves
 from medagent.value_sets import ValueSet
-from medagent_fhir.chart import FileChart
+from medagent_fhir.chart import SnapshotChart
 from medagent_tools.guidelines.engine import Screening, screen
 from medagent_tools.guidelines.pack import Pack
 
@@ -63,7 +63,7 @@ class Case:
             entries.append({"allergy": "no-known-allergy"})
         return [_resource(one, value_sets) for one in entries]
 
-    def chart(self, value_sets: Mapping[str, ValueSet]) -> FileChart:
+    def chart(self, value_sets: Mapping[str, ValueSet]) -> SnapshotChart:
         """The chart that it describes."""
         about = make_patient(**{name: as_fhir(value) for name, value in self.patient.items()})
         return open_chart(self.resources(value_sets), about=about, as_of=self.as_of, partial=self.partial, zone=ZONE)

@@ -19,7 +19,7 @@ from builders.fhir import Json
 from medagent.canonical import public_json
 from medagent.intervals import end_of_day
 from medagent.value_sets import NAMED_KINDS, SYSTEMS, ValueSet
-from medagent_fhir.chart import FileChart
+from medagent_fhir.chart import SnapshotChart
 from medagent_fhir.files import FileChartSource
 
 ZONE = ZoneInfo("UTC")
@@ -68,7 +68,7 @@ def open_chart(
     partial: bool = False,
     lines: bool = False,
     zone: ZoneInfo = ZONE,
-) -> FileChart:
+) -> SnapshotChart:
     """A chart of these resources at the end of that day, or at that instant. `lines`: from NDJSON, where each line is
     a container of its own, instead of one Bundle."""
     instant = as_of if isinstance(as_of, datetime) else end_of_day(as_of, zone)

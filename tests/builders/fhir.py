@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 from medagent.canonical import public_json
 from medagent.chart import AsOf
 from medagent.evidence import Fact, Query
-from medagent_fhir.chart import FileChart
+from medagent_fhir.chart import SnapshotChart
 from medagent_fhir.files import FileChartSource
 
 Json = dict[str, Any]
@@ -462,19 +462,19 @@ def source(path: Path, *, zone: str = "UTC", partial: bool = False, bytes_max: i
     return FileChartSource(path, zone=ZoneInfo(zone), clock=_Clock(), partial=partial, bytes_max=bytes_max)
 
 
-def read_chart(path: Path, patient: str | None = None, as_of: AsOf = "latest", **options: Any) -> FileChart:
+def read_chart(path: Path, patient: str | None = None, as_of: AsOf = "latest", **options: Any) -> SnapshotChart:
     """One chart of a file or folder. `options`: see `source`."""
     return asyncio.run(source(path, **options).chart(patient, as_of))
 
 
-def chart(folder: Path, *resources: Json, as_of: AsOf = "latest", **elements: Any) -> FileChart:
+def chart(folder: Path, *resources: Json, as_of: AsOf = "latest", **elements: Any) -> SnapshotChart:
     """The chart of a Bundle of these resources, about the default patient unless they bring their own."""
     if not any(resource["resourceType"] == "Patient" for resource in resources):
         resources = (patient(), *resources)
     return read_chart(write_bundle(folder / "chart.json", *resources, **elements), as_of=as_of)
 
 
-def facts(chart: FileChart, *resource_types: str) -> list[Fact]:
+def facts(chart: SnapshotChart, *resource_types: str) -> list[Fact]:
     """All facts of these types, oldest first."""
     return [chart.fact(member) for member in chart.read(Query(resource_types=resource_types), {}).members]
 

@@ -15,7 +15,7 @@ from builders import fhir
 from medagent.canonical import parse_json
 from medagent.errors import ChartError
 from medagent.evidence import Query, Role
-from medagent_fhir.chart import FileChart
+from medagent_fhir.chart import SnapshotChart
 from medagent_fhir.clinical import READERS
 
 pytestmark = pytest.mark.data
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.data
 EVERYTHING = Query(resource_types=tuple(READERS))
 
 
-def charts(path: Path, most: int | None = None) -> Iterator[FileChart]:
+def charts(path: Path, most: int | None = None) -> Iterator[SnapshotChart]:
     """The charts of a source, at the end of each."""
     source = fhir.source(path)
     for patient in source.patients()[:most]:
@@ -48,7 +48,7 @@ def at(document: Any, pointer: str) -> Any:
     return document
 
 
-def unresolved(chart: FileChart, containers: dict[str, bytes]) -> list[str]:
+def unresolved(chart: SnapshotChart, containers: dict[str, bytes]) -> list[str]:
     """Pointers that lead nowhere, or to another value."""
     parsed: dict[str, Any] = {}
     wrong = []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from medagent.canonical import parse_json
 from medagent.errors import ChartError
 from medagent.evidence import Query
-from medagent_fhir.chart import FileChart
+from medagent_fhir.chart import SnapshotChart
 from medagent_fhir.clinical import READERS
 
 EVERYTHING = Query(resource_types=tuple(READERS))
@@ -75,7 +75,7 @@ def _replaced(document: Any, path: tuple[str | int, ...], value: Any) -> Any:
     return {name: _replaced(inner, rest, value) if name == first else inner for name, inner in document.items()}
 
 
-def _read(data: bytes, name: str = "chart.json") -> FileChart | None:
+def _read(data: bytes, name: str = "chart.json") -> SnapshotChart | None:
     with tempfile.TemporaryDirectory() as folder:
         try:
             return fhir.read_chart(fhir.write(Path(folder) / name, data))
@@ -83,7 +83,7 @@ def _read(data: bytes, name: str = "chart.json") -> FileChart | None:
             return None
 
 
-def _check_citations(chart: FileChart) -> None:
+def _check_citations(chart: SnapshotChart) -> None:
     for member in chart.read(EVERYTHING, {}).members:
         fact = chart.fact(member)
         resource: Any = parse_json(chart.slice_of(fact.source.sha256))

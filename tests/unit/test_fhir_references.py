@@ -8,7 +8,7 @@ import pytest
 from builders import fhir
 
 from medagent.evidence import Query, Role
-from medagent_fhir.chart import FileChart
+from medagent_fhir.chart import SnapshotChart
 
 METFORMIN = {"coding": [{"system": fhir.RXNORM, "code": "6809"}]}
 HOSPITAL = "https://hospital.example/fhir"
@@ -73,7 +73,7 @@ def test_the_names_of_a_patient_are_those_of_its_entries(tmp_path: Path) -> None
     assert fhir.chart(tmp_path).patient_names == (f"{HOSPITAL}/Patient/patient-1",)
 
 
-def codes(chart: FileChart) -> set[str | None]:
+def codes(chart: SnapshotChart) -> set[str | None]:
     """The codes of the one medication request."""
     [fact] = fhir.facts(chart, "MedicationRequest")
     return {coding.code for coding in fact.codings}
