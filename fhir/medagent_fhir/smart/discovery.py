@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an EHR says of its authorization server (standards 2): `.well-known/smart-configuration`, checked before use."""
+"""What an EHR says of its authorization server: `.well-known/smart-configuration`, checked before use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,12 +31,16 @@ def peer(ehr: Ehr) -> Peer:
 
 
 async def discovered(ehr: Ehr) -> Configuration:
-    """The configuration that the EHR publishes at present. Raises AuthorizationError.
+    """The configuration that the EHR publishes at present. Raises AuthorizationError."""
+    return checked(ehr, await peer(ehr).get(f"{ehr.base}/.well-known/smart-configuration"))
+
+
+def checked(ehr: Ehr, read: Mapping[str, Any]) -> Configuration:
+    """What of a configuration may be used. Raises AuthorizationError.
 
     (1) Endpoints are https; plain http only for an EHR that is itself on loopback, or one far away could make us call
     services of this machine. (2) Where the site named the issuer, it is that one.
     """
-    read = await peer(ehr).get(f"{ehr.base}/.well-known/smart-configuration")
     token_endpoint = _endpoint(ehr, read, "token_endpoint")  # (1)
     if token_endpoint is None:
         raise AuthorizationError(f"EHR {ehr.name}: its SMART configuration names no token_endpoint")
@@ -45,7 +49,7 @@ async def discovered(ehr: Ehr) -> Configuration:
         token_endpoint=token_endpoint,
         authorization_endpoint=_endpoint(ehr, read, "authorization_endpoint"),
         jwks_uri=_endpoint(ehr, read, "jwks_uri"),
-        issuer=_issuer(ehr, read),
+        issuer=_issuer(ehr, read),  # (2)
         names_itself=read.get("authorization_response_iss_parameter_supported") is True,
         offers_s256=isinstance(methods, list) and "S256" in methods,
     )
@@ -72,4 +76,4 @@ def _issuer(ehr: Ehr, read: Mapping[str, Any]) -> str | None:
         raise AuthorizationError(
             f"EHR {ehr.name}: its SMART configuration names another issuer than authorization_issuer of the registry"
         )
-    return ehr.authorization_issuer  # (2)
+    return ehr.authorization_issuer

@@ -6,7 +6,6 @@ No error of httpx leaves this module, not even as a context: it holds the reques
 
 import asyncio
 import json
-import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,32 +16,13 @@ from typing import Any
 import httpx
 
 from medagent.errors import AuthorizationError
+from medagent_fhir.client.quiet import silence_http_logs
 from medagent_fhir.smart.addresses import safe_url
 
 SECONDS = 15.0
 """Of one request, everything included; a person waits for it."""
 _CONNECT_SECONDS = 5.0
 _BYTES = 262_144  # a key set with certificates takes a tenth of it
-_TALKATIVE = ("httpx", *(f"httpcore.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
-
-
-class _OnlyWarnings(logging.Filter):
-    """A filter, not a level: what configures logging later sets levels anew."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING
-
-
-_ONLY_WARNINGS = _OnlyWarnings()
-
-
-def quiet_http() -> None:
-    """Keeps httpx and httpcore, for the whole process, from logging URLs and headers."""
-    for name in _TALKATIVE:
-        logging.getLogger(name).addFilter(_ONLY_WARNINGS)  # adds it once
-
-
-quiet_http()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +72,7 @@ class Peer:
         raise self._failure(url, problem)
 
     def _client(self) -> httpx.AsyncClient:
+        silence_http_logs()
         return httpx.AsyncClient(
             headers={"Accept": "application/json"},
             follow_redirects=False,

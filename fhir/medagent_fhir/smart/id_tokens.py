@@ -64,9 +64,11 @@ class IdTokens:
         """
         text = token.get_secret_value()
         try:
-            header = jws.extract_compact(text.encode("ascii")).headers()
+            header: Mapping[str, Any] | None = jws.extract_compact(text.encode("ascii")).headers()
         except (JoseError, ValueError, TypeError):
-            raise _refused(peer, "is no signed JWT") from None
+            header = None
+        if not isinstance(header, dict):  # joserfc takes a list for one
+            raise _refused(peer, "is no signed JWT")
         key = await self._key(header, expected.jwks_uri, peer)
         try:
             registry = jws.JWSRegistry(algorithms=_ALGORITHMS, strict_check_header=False)

@@ -57,7 +57,7 @@ class SmartSession:
 
 
 def launch_context(given: Mapping[str, Any]) -> LaunchContext:
-    """The context beside the tokens. Raises LaunchError for what cannot be meant: a wrong patient is worse than none."""
+    """The context beside the tokens. Raises LaunchError for what cannot be meant: a guess could be a wrong patient."""
     further = given.get("fhirContext")
     if further is not None and not (isinstance(further, list) and all(isinstance(item, dict) for item in further)):
         raise _not_meant("fhirContext")

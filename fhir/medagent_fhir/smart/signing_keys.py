@@ -136,5 +136,9 @@ class SigningKeys:
 
 
 def _refuse_access_of_others(path: Path) -> None:
-    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if os.name != "posix":
+        return  # elsewhere the mode says nothing about access
+    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SettingsError(f"Other users may read or write the signing key {path}; run: chmod 600 {path}")
+    if path.parent.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise SettingsError(f"Other users may replace the signing key {path}; run: chmod 700 {path.parent}")
