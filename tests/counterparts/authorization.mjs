@@ -5,13 +5,15 @@
 // that a grant gave once a used one comes back. Set up here is what only SMART knows: `aud` and `launch`, the launch
 // context beside the token, `fhirUser`, the scopes of a FHIR base, and that an assertion lives five minutes at most.
 //
-// Clients register themselves (RFC 7591) and name `fhir_base` and `fhir_scope`: what they may be granted there.
+// Clients register themselves (RFC 7591) and name `fhir_base`, what they may be granted there (`fhir_scope`), and for
+// how long (`fhir_token_seconds`).
 // Nobody sits before it: whoever is asked for consent agrees to everything at once.
 import { generateKeyPairSync } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
 
 const ACCOUNT = 'practitioner-1';
 const ASSERTION_SECONDS = 300; // https://hl7.org/fhir/smart-app-launch/client-confidential-asymmetric.html
+const TOKEN_SECONDS = 300;
 const ALGORITHMS = ['RS384', 'ES384'];
 const METHODS = ['none', 'client_secret_basic', 'private_key_jwt'];
 const CONTEXT = ['patient', 'encounter', 'fhirContext', 'intent', 'tenant', 'need_patient_banner'];
@@ -20,9 +22,9 @@ const CONTEXT = ['patient', 'encounter', 'fhirContext', 'intent', 'tenant', 'nee
  * The provider for an issuer, and how a FHIR server asks it. `patientOf(base)` names the patient whom the person
  * before the screen picks where the launch names none.
  */
-export function authorizationServer(issuer, { tokenSeconds, patientOf }) {
+export function authorizationServer(issuer, patientOf) {
   const contexts = new Map(); // launch context by grant
-  const provider = new Provider(issuer, configuration(tokenSeconds));
+  const provider = new Provider(issuer, configuration());
   provider.use(async (ctx, next) => {
     await next();
     const grant = ctx.oidc?.entities.Grant?.jti;
@@ -66,7 +68,7 @@ export function authorizationServer(issuer, { tokenSeconds, patientOf }) {
   return { listener, mayRead, configuration: () => smartConfiguration(issuer) };
 }
 
-function configuration(tokenSeconds) {
+function configuration() {
   return {
     assertJwtClientAuthClaimsAndHeader: assertAsSmart,
     claims: { openid: ['sub'], fhirUser: ['fhirUser'] },
@@ -74,7 +76,7 @@ function configuration(tokenSeconds) {
     conformIdTokenClaims: false, // EHRs put fhirUser into the id_token
     cookies: { keys: ['loopback'] },
     enabledJWA: { clientAuthSigningAlgValues: ALGORITHMS },
-    extraClientMetadata: { properties: ['fhir_base', 'fhir_scope'] },
+    extraClientMetadata: { properties: ['fhir_base', 'fhir_scope', 'fhir_token_seconds'] },
     extraParams: { aud: assertAudience, launch: assertLaunch },
     features: {
       clientCredentials: { enabled: true },
@@ -87,7 +89,7 @@ function configuration(tokenSeconds) {
           audience: base,
           scope: client.fhir_scope,
           accessTokenFormat: 'opaque',
-          accessTokenTTL: tokenSeconds,
+          accessTokenTTL: client.fhir_token_seconds ?? TOKEN_SECONDS,
         }),
         useGrantedResource: () => true,
       },
@@ -111,7 +113,7 @@ function configuration(tokenSeconds) {
     },
     rotateRefreshToken: true,
     scopes: ['openid', 'fhirUser', 'offline_access', 'launch', 'launch/patient', 'launch/encounter'],
-    ttl: { AccessToken: tokenSeconds, ClientCredentials: tokenSeconds, RefreshToken: 3600, Grant: 3600, Session: 3600 },
+    ttl: { Grant: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600 },
   };
 }
 

@@ -3,11 +3,8 @@
 // ends when whoever started it does: then standard input closes.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { parseArgs } from 'node:util';
 import { authorizationServer } from './authorization.mjs';
 import { fhirServer } from './fhir.mjs';
-
-const { values } = parseArgs({ options: { 'token-seconds': { type: 'string', default: '300' } } });
 
 async function listening() {
   const server = createServer({ keepAliveTimeout: 60_000 });
@@ -21,10 +18,7 @@ const fhir = fhirServer({
   configuration: (base) => smart.configuration(base),
   mayRead: (token, base, type) => smart.mayRead(token, base, type),
 });
-const smart = authorizationServer(logins.origin, {
-  tokenSeconds: Number(values['token-seconds']),
-  patientOf: fhir.patientOf,
-});
+const smart = authorizationServer(logins.origin, fhir.patientOf);
 records.server.on('request', fhir.listener);
 logins.server.on('request', smart.listener);
 process.stdin.on('end', () => process.exit()).resume();
