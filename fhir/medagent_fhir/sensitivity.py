@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from medagent.errors import SettingsError
 
@@ -56,8 +56,9 @@ _LABELLED = (
 _LABELS = frozenset({"security", "securityLabel"})
 """Elements that hold nothing but labels, so that one without a system is a label, too."""
 
+_WRITTEN = re.compile(r'[^\s|"\\]+\|[^\s|"\\*]+( [^\s|"\\*]+)*\*?')
 _CODE = re.compile(rb'"code"\s*:\s*"([^"]*)')
-_ESCAPED = re.compile(rb"\\u00|\\/")
+_ESCAPED = re.compile(rb"\\[u/]")
 """Ways to write a letter of a code, or of the word `code`, otherwise."""
 
 
@@ -74,7 +75,15 @@ class _Table(BaseModel):
 
 
 _Words = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-_Coded = Annotated[str, StringConstraints(pattern=r'^[^\s|"\\]+\|[^\s|"\\*]+(?: [^\s|"\\*]+)*\*?$')]
+
+
+def _system_and_code(text: str) -> str:
+    if not _WRITTEN.fullmatch(text):
+        raise ValueError("write it as system|code, or as system|beginning* for all codes that begin so")
+    return text
+
+
+_Coded = Annotated[str, AfterValidator(_system_and_code)]
 _Type = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Za-z]+$")]
 
 
@@ -173,7 +182,7 @@ class Sensitivity:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            raise SettingsError(f"{path.name}: {place}: {first['msg']}") from error
+            raise SettingsError(f"{path.name}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
         named = {code for category in read.category if not category.types for code in category.codes}
         left = tuple(code for code in _LABELLED if code not in named)
         labelled = (Category(name="labelled", codes=left),) if left else ()
@@ -185,7 +194,8 @@ class Sensitivity:
 
     def withholds(self, raw: bytes, resource_type: str) -> bool:
         """Whether a resource, as its exact bytes, is not to be used: neither shown nor counted nor concluded from. What
-        cannot be told is withheld, too. Of a Patient: the whole chart is."""
+        cannot be told is withheld, too. Of a Patient: the whole chart is. What a withheld Medication or Binary stands
+        behind says the same, so it is to be withheld with it."""
         codes = self._codes.get(resource_type)
         if codes is None:
             codes = self._codes[resource_type] = self._codes_for(resource_type)
