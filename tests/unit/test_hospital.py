@@ -1,57 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated hospital is as strict as a real one: what it takes and what it refuses, asked by plain HTTP."""
 
-import json
-import ssl
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
-from builders.hospital import Hospital, Loadable, hospital
+from builders.hospital import Hospital, hospital
 from builders.hospital_capabilities import Ability
-from builders.hospital_faults import broken, changed, content_type, instead, meanwhile, padded, slow, status, stranger
+from builders.hospital_faults import meanwhile
 from builders.hospital_paging import LinkStyle
-from builders.hospital_tls import Certificate
-
-Json = dict[str, Any]
-
-LOINC = "http://loinc.org"
-PATIENT = b'{ "resourceType":"Patient", "id":"one", "birthDate":"1960-05-01", "multipleBirthInteger":1.10 }'
-
-
-def observation(id: str, patient: str = "one", code: str = "4548-4", at: str = "2024-03-01", **more: Any) -> Json:
-    """A small one: the hospital looks at no more."""
-    return {
-        "resourceType": "Observation",
-        "id": id,
-        "status": "final",
-        "category": [{"coding": [{"system": "http://example.org/category", "code": "laboratory"}]}],
-        "code": {"coding": [{"system": LOINC, "code": code}]},
-        "subject": {"reference": f"Patient/{patient}"},
-        "effectiveDateTime": at,
-        **more,
-    }
-
-
-MEDICATION = {"resourceType": "Medication", "id": "m"}
-REQUEST = {
-    "resourceType": "MedicationRequest",
-    "id": "r",
-    "subject": {"reference": "Patient/one"},
-    "medicationReference": {"reference": "Medication/m"},
-}
-SEVEN = [observation(f"o{number}", at=f"2024-03-0{number}") for number in range(1, 8)]
-RECORD: tuple[Loadable, ...] = (
-    PATIENT,
-    {"resourceType": "Patient", "id": "two"},
-    *SEVEN,
-    observation("glucose", code="2345-7", at="2023-05"),
-    observation("theirs", patient="two"),
-    MEDICATION,
-    REQUEST,
-    {"resourceType": "Binary", "id": "b", "contentType": "text/plain", "data": "SGVsbG8="},
-)
+from builders.hospital_record import LOINC, PATIENT, RECORD, SEVEN, Json, get, ids, next_link, observation
 
 
 @pytest.fixture
@@ -59,24 +17,6 @@ def ehr() -> Iterator[Hospital]:
     """A hospital that is open to all."""
     with hospital(*RECORD, page=3) as running:
         yield running
-
-
-def get(ehr: Hospital, path: str, method: str = "GET", timeout: float = 5, **more: Any) -> httpx.Response:
-    """The answer to one request below the base."""
-    verify = ssl.create_default_context(cafile=ehr.ca_file) if ehr.ca_file is not None else False
-    with httpx.Client(trust_env=False, verify=verify, timeout=timeout) as client:
-        url = path if path.startswith("http") else f"{ehr.url}/{path}"
-        return client.request(method, url, **more)
-
-
-def ids(answer: httpx.Response) -> list[str]:
-    """Of the entries of a Bundle."""
-    return [entry["resource"]["id"] for entry in answer.json().get("entry", [])]
-
-
-def next_link(answer: httpx.Response) -> str | None:
-    """As the Bundle has it."""
-    return next((link["url"] for link in answer.json()["link"] if link["relation"] == "next"), None)
 
 
 def all_pages(ehr: Hospital, path: str) -> list[str]:
@@ -274,74 +214,3 @@ def test_what_is_taken_away_is_neither_told_nor_done(
         assert get(ehr, path, method).status_code in (400, 404, 405)
         assert told is None or told not in get(ehr, "metadata").text
         assert told is None or told in get(whole, "metadata").text
-
-
-def test_an_export_is_polled_read_line_by_line_and_cancelled(ehr: Hospital) -> None:
-    started = get(ehr, "Patient/$export?_type=Observation,Patient", headers={"Prefer": "respond-async"})
-    place = started.headers["Content-Location"]
-    assert (started.status_code, get(ehr, place).status_code) == (202, 202)
-    manifest = get(ehr, place).json()
-    assert [(file["type"], file["count"]) for file in manifest["output"]] == [("Observation", 9), ("Patient", 2)]
-    lines = get(ehr, manifest["output"][1]["url"]).content.splitlines()
-    assert lines[0] == PATIENT
-    assert get(ehr, place, "DELETE").status_code == 202
-    assert get(ehr, place).status_code == 404
-    assert ehr.cancelled == [place]
-
-
-def test_faults_play_as_often_as_they_are_told_and_nowhere_else(ehr: Hospital) -> None:
-    ehr.on("Observation", status(429, retry_after=2), times=2, after=1)
-    ehr.on("page", status(410), times=1)
-    first = get(ehr, "Observation")
-    assert [get(ehr, "Observation").status_code for _ in range(3)] == [429, 429, 200]
-    assert get(ehr, "Patient/one").status_code == 200
-    assert [get(ehr, next_link(first) or "").status_code for _ in range(2)] == [410, 200]
-
-
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [
-        (broken("half"), httpx.RemoteProtocolError),
-        (broken("reset"), httpx.ReadError),
-        (broken("hang"), httpx.ReadTimeout),
-    ],
-    ids=["half", "reset", "hang"],
-)
-def test_a_broken_answer_breaks_the_connection(ehr: Hospital, fault: Any, error: type[Exception]) -> None:
-    ehr.on("Observation", fault, times=1)
-    with pytest.raises(error):
-        get(ehr, "Observation", timeout=0.3, headers={"Accept-Encoding": "identity"})
-    assert get(ehr, "Observation").status_code == 200
-
-
-def test_answers_are_wrong_as_a_test_wants_them(ehr: Hospital) -> None:
-    faults = (
-        stranger(observation("strange", patient="two")),
-        changed(lambda bundle: bundle.update(total=99)),
-        content_type("text/html"),
-        instead(b'{"resourceType": "Bun'),
-        padded(100_000),
-        slow(0.05),
-    )
-    for fault in faults:
-        ehr.on("Observation", fault, times=1)
-    answers = [get(ehr, "Observation?patient=one") for _ in faults]
-    assert ids(answers[0])[-1] == "strange"
-    assert answers[1].json()["total"] == 99
-    assert answers[2].headers["Content-Type"] == "text/html"
-    with pytest.raises(json.JSONDecodeError):
-        answers[3].json()
-    assert len(answers[4].content) > 100_000 > 10 * int(answers[4].headers["Content-Length"])
-    assert answers[5].elapsed.total_seconds() >= 0.05
-
-
-@pytest.mark.parametrize("certificate", ["own", "expired", "another host"])
-def test_https_needs_the_hospitals_own_authority_and_a_right_certificate(certificate: Certificate) -> None:
-    with hospital(*RECORD, tls=certificate) as ehr:
-        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-            httpx.get(f"{ehr.url}/metadata", trust_env=False)
-        if certificate == "own":
-            assert get(ehr, "Patient/one").content == PATIENT
-        else:
-            with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
-                get(ehr, "Patient/one")
