@@ -6,7 +6,7 @@ lie elsewhere are fetched only from origins that the caller names, and without o
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -22,7 +22,8 @@ from medagent_fhir.client.failures import seconds_of
 ExportLevel = str
 """`system`, `Patient`, or `Group/id`."""
 
-_POLL_SECONDS = 5.0  # where the server does not say when to ask again
+_POLL_SECONDS = 5  # where the server does not say when to ask again
+_POLL_SECONDS_MIN = 0.1  # where it says at once, or what means nothing
 _POLL_SECONDS_MAX = 300.0  # who asks us to wait for longer is asked a little too often
 
 
@@ -118,7 +119,7 @@ class Export:
         ask = replace(self._status, method="DELETE", expected=(200, 202, 204, 404, 410), repeatable=False)
         await self._channel.ask(ask, lambda answer: None)
 
-    async def lines(self, file: ExportFile) -> AsyncIterator[bytes]:
+    async def lines(self, file: ExportFile) -> AsyncGenerator[bytes, None]:
         """The lines of a file, without their ends. The call is on record before the first is handed out. Use it with
         `contextlib.aclosing` where you may leave early."""
         ask = replace(
@@ -134,22 +135,22 @@ class Export:
         async with self._channel.stream(ask, NDJSON_TYPES) as parts:
             async for part in parts:
                 rest += part
-                if b"\n" in part:
-                    *lines, tail = bytes(rest).split(b"\n")
-                    rest = bytearray(tail)
-                    for line in lines:
-                        if line.strip():
-                            yield line.rstrip(b"\r")
-                if len(rest) > longest:
+                if b"\n" not in part and len(rest) <= longest:
+                    continue
+                *lines, tail = bytes(rest).split(b"\n")
+                rest = bytearray(tail)
+                if max(map(len, (*lines, tail))) > longest:
                     raise FhirError("invalid", f"{ask.name}: a line is longer than {longest} bytes")
+                for line in filter(bytes.strip, lines):
+                    yield line.rstrip(b"\r")
         if rest.strip():
             yield bytes(rest).rstrip(b"\r")
 
     def _progress(self, answer: Answer) -> Manifest | float:
         """The manifest, or the seconds to wait for it."""
         if answer.status == httpx.codes.ACCEPTED:
-            asked = seconds_of(answer.headers.get("Retry-After"), self._channel.clock.now())
-            return min(asked or _POLL_SECONDS, _POLL_SECONDS_MAX)
+            asked = answer.headers.get("Retry-After", str(_POLL_SECONDS))
+            return min(max(seconds_of(asked, self._channel.clock.now()), _POLL_SECONDS_MIN), _POLL_SECONDS_MAX)
         name = self._status.name
         if media_type(answer.headers.get("Content-Type")) not in JSON_TYPES:
             raise FhirError("invalid", f"{name}: the server sent something else than a manifest")

@@ -2,7 +2,7 @@
 """A FHIR R4 server as its clients read it. https://hl7.org/fhir/R4/http.html"""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -154,7 +154,7 @@ class FhirClient:
         *,
         count: int | None = None,
         judge: Judge | None = None,
-    ) -> AsyncIterator[Received]:
+    ) -> AsyncGenerator[Received, None]:
         """Pages, each a searchset Bundle. `count`: entries per page that we wish for. `judge` sees a page before its
         call goes on record and may raise FhirError (`foreign`): then the call is recorded as failed so."""
         asked = tuple(parameters)
@@ -175,7 +175,7 @@ class FhirClient:
 
     async def history(
         self, resource_type: str, id: str | None = None, *, since: datetime | None = None, count: int | None = None
-    ) -> AsyncIterator[Received]:
+    ) -> AsyncGenerator[Received, None]:
         """Pages of the versions of one resource, or of all of a type."""
         interaction: Interaction = "history-type" if id is None else "history-instance"
         path = f"/{type_segment(resource_type)}" + (f"/{segment(id, 'The id')}" if id is not None else "")
@@ -195,7 +195,7 @@ class FhirClient:
         since: datetime | None = None,
         count: int | None = None,
         judge: Judge | None = None,
-    ) -> AsyncIterator[Received]:
+    ) -> AsyncGenerator[Received, None]:
         """Pages of `Patient/id/$everything`. `patient`: `Patient/id`."""
         path = f"/Patient/{segment(patient.removeprefix('Patient/'), 'The id')}/$everything"
         query = _query(types=types, since=since, count=count)

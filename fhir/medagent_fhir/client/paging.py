@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages one after another: opaque links, followed as they were given, within the base, never in circles."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from medagent.errors import FhirError
@@ -25,7 +25,7 @@ class Walk:
 First = Callable[[Callable[[Answer], Received]], Awaitable[Received]]
 
 
-async def pages(channel: Channel, walk: Walk, first: First | None = None) -> AsyncIterator[Received]:
+async def pages(channel: Channel, walk: Walk, first: First | None = None) -> AsyncGenerator[Received, None]:
     """All of them. `first` asks for the first one, where that is not a plain GET."""
     seen = {walk.ask.address.url}
     ask, place, number = walk.ask, walk.place or walk.ask.address.url, 1
