@@ -129,10 +129,27 @@ def test_out_writes_the_file_and_nothing_to_standard_output(medagent: Medagent, 
 WRONG = {
     "a source that is not there": (["recommend", "--fhir", "nowhere.json"], 2, "no file or folder"),
     "a day that is none": (["recommend", "--fhir", "KIDNEY", "--as-of", "June"], 2, "YYYY-MM-DD"),
-    "a server, not read by this version": (
-        ["recommend", "--fhir", "https://example.org/fhir"],
+    "neither a server nor a file": (["recommend"], 2, "MEDAGENT_FHIR_URL"),
+    "a server without a patient": (["recommend", "--fhir", "https://ehr.invalid/fhir"], 2, "--patient 123"),
+    "a patient that is no FHIR id": (
+        ["recommend", "--fhir", "https://ehr.invalid/fhir", "--patient", "1/../2"],
         2,
-        "reads files",
+        "is no FHIR id",
+    ),
+    "a server that is reached in the clear": (
+        ["recommend", "--fhir", "http://ehr.invalid/fhir", "--patient", "1"],
+        2,
+        "give the FHIR base URL as https",
+    ),
+    "a password within the address": (
+        ["recommend", "--fhir", "https://me:secret@ehr.invalid/fhir", "--patient", "1"],
+        2,
+        "without user",
+    ),
+    "a server that is declared partial": (
+        ["recommend", "--fhir", "https://ehr.invalid/fhir", "--patient", "1", "--partial"],
+        2,
+        "--partial: is for files",
     ),
     "a patient who is not in the source": (["recommend", "--fhir", "KIDNEY", "--patient", "nobody"], 1, "--patient"),
     "a chart that lies wholly later": (["recommend", "--fhir", "KIDNEY", "--as-of", "1920-01-01"], 1, "--as-of latest"),
@@ -195,10 +212,10 @@ def test_an_output_that_cannot_be_written_is_a_clear_failure(medagent: Medagent,
 
 def test_a_setting_for_a_part_that_is_not_there_is_named(medagent: Medagent) -> None:
     ended = medagent(
-        "recommend", "--fhir", sample("healthy"), "--as-of", AS_OF, MEDAGENT_FHIR_URL="http://127.0.0.1:9/fhir"
+        "recommend", "--fhir", sample("healthy"), "--as-of", AS_OF, MEDAGENT_DICOMWEB_URL="http://127.0.0.1:9/dicom"
     )
     assert ended.returncode == 0
-    assert "MEDAGENT_FHIR_URL is set, and this version does not use it" in ended.stderr
+    assert "MEDAGENT_DICOMWEB_URL is set, and this version does not use it" in ended.stderr
     assert "no model configured" in " ".join(ended.stdout.split())
 
 

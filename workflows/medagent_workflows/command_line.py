@@ -57,8 +57,13 @@ def demo(
 
 @app.command(short_help="Say what guidelines put forward for one patient.")
 def recommend(
-    fhir: Annotated[str, typer.Option("--fhir", help="A Bundle, NDJSON, or a folder of either.")],
-    patient: Annotated[str | None, typer.Option("--patient", help="Id; needed where the source has several.")] = None,
+    fhir: Annotated[
+        str | None,
+        typer.Option("--fhir", help="FHIR base URL, Bundle, NDJSON, or a folder. Default: MEDAGENT_FHIR_URL."),
+    ] = None,
+    patient: Annotated[
+        str | None, typer.Option("--patient", help="Id; needed for a server, and where a file has several.")
+    ] = None,
     as_of: Annotated[
         str | None, typer.Option("--as-of", help="What was known at the end of this day, or 'latest'. Default: now.")
     ] = None,
@@ -85,12 +90,13 @@ def recommend(
 ) -> None:
     """Say what guidelines put forward for one patient, each claim with its source.
 
+    A server of MEDAGENT_EHRS_FILE is read by its backend service, any other only if it asks for no right.
     Where MEDAGENT_MODEL_URL and MEDAGENT_MODEL name a model, it reads the chart beside the guideline engine; what it
     notes is checked and stands apart. A run that is interrupted with Ctrl-C says how to go on.
     """
-    from medagent_workflows import commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
+    from medagent_workflows import run_commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
 
-    abstained = commands.recommend(
+    abstained = run_commands.recommend(
         fhir=fhir,
         patient=patient,
         as_of=as_of,
@@ -106,6 +112,20 @@ def recommend(
         raise typer.Exit(ABSTAINED)
 
 
+@app.command(short_help="Serve the SMART launch, its page and our public keys.")
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="0: any that is free.")] = 8080,
+) -> None:
+    """Serve the SMART launch from an EHR, the page that follows it, and the public keys that EHRs check us by.
+
+    Needs MEDAGENT_EHRS_FILE, and MEDAGENT_PUBLIC_URL where others than this machine reach it. TLS ends in front of it.
+    """
+    from medagent_workflows.web import serving  # noqa: PLC0415 - loaded when run, so that --help stays quick
+
+    serving.serve(host=host, port=port)
+
+
 @app.command()
 def show(
     dossier: Annotated[str, typer.Argument(metavar="ID", help="Id of a stored run.")],
@@ -113,9 +133,9 @@ def show(
     out: OutOption = None,
 ) -> None:
     """Show a stored run again. Looking is audited."""
-    from medagent_workflows import commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
+    from medagent_workflows import run_commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
 
-    commands.show(dossier, as_json=output_format is OutputFormat.JSON, out=out)
+    run_commands.show(dossier, as_json=output_format is OutputFormat.JSON, out=out)
 
 
 @audit.command("list")

@@ -1,171 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands do. Each opens what it needs, writes what was asked for, and says what to do next."""
+"""The commands over records: what happened, and the database. Each opens what it needs and says what to do next."""
 
-import asyncio
 import getpass
 import os
-import re
-import shlex
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import date
-from pathlib import Path
-from zoneinfo import ZoneInfo
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from medagent.canonical import parse_json, public_json
-from medagent.chart import AsOf, ChartSource
-from medagent.clock import SystemClock
-from medagent.errors import JournalError, MedAgentError, UsageError
-from medagent.images import ImageSource
-from medagent.intervals import end_of_day
+from medagent.canonical import public_json
 from medagent.log.verify import LogReport, Tampering
-from medagent.records import Dossier, OutcomeKind
 from medagent.settings import Settings
 from medagent.store import AuditedEvent, upgrade
 from medagent_workflows.checkpoints import upgrade_checkpoints
-from medagent_workflows.prompts import QUESTION_MAX
-from medagent_workflows.recommending import Recorded
-from medagent_workflows.recommending import recommend as run_request
-from medagent_workflows.recommending import resume as resume_request
-from medagent_workflows.rendering.document import document_json
-from medagent_workflows.rendering.terminal import write_dossier
-from medagent_workflows.streams import PlainConsole, emit, plain, terminal, written
-from medagent_workflows.wiring import (
-    Services,
-    chart_source,
-    image_source,
-    open_models,
-    open_services,
-    unused_settings,
-)
+from medagent_workflows.streams import emit, terminal
+from medagent_workflows.wiring import open_services
 
 _PROGRESS_AFTER = 2.0  # seconds: what is quicker needs no progress
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)  # Python also reads 20260630 and 2026-W27, which nobody means here
-_FILE_WIDTH = 100  # columns of text that is written to a file
-
-
-def recommend(
-    *,
-    fhir: str,
-    patient: str | None,
-    as_of: str | None,
-    question: str | None,
-    images: Path | None,
-    adapter: str | None,
-    resume: str | None,
-    partial: bool,
-    as_json: bool,
-    out: Path | None,
-) -> bool:
-    """Runs one request, or goes on with one, and writes its outcome; whether it abstained."""
-    settings = Settings.load()
-    for name in unused_settings(settings):
-        sys.stderr.write(f"medagent: {name} is set, and this version does not use it\n")
-    clock = SystemClock()
-    asked = _Asked(patient, _moment(as_of, settings) if as_of is not None else clock.now(), question, adapter, resume)
-    asked.refuse_what_is_recorded(as_of)
-    asked.refuse_a_document()
-    pictures = image_source(images, settings)
-    source = chart_source(fhir, settings, clock, partial=partial)
-    again = ["--fhir", fhir, *(["--partial"] if partial else []), *(["--images", str(images)] if images else [])]
-    with open_services(settings, clock) as services, _resumable(again, resume) as begun, progress(_doing(settings)):
-        recorded = asyncio.run(_run(services, source, asked, pictures, begun))
-    _write(recorded, as_json=as_json, out=out)
-    return recorded.dossier.outcome is OutcomeKind.ABSTAINED
-
-
-def _doing(settings: Settings) -> str:
-    """What goes on while the user waits, and for how long at most."""
-    if settings.model_url is None:
-        return "Reading the chart and screening"
-    return f"Reading the chart, screening, reasoning (the model has {settings.model_seconds_max:.0f} s)"
-
-
-@contextmanager
-def _resumable(again: list[str], resumed: str | None) -> Iterator[Callable[[str], None]]:
-    """Says how to go on with a recorded request that did not get to its outcome. Yields what is told its id."""
-    open_requests = [resumed] if resumed is not None else []
-    try:
-        yield open_requests.append
-    except JournalError:  # it cannot be resumed, and says so
-        raise
-    except KeyboardInterrupt:
-        if open_requests:
-            sys.stderr.write(
-                f"\nmedagent: interrupted; what was done is on record. {_going_on(open_requests[-1], again)}\n"
-            )
-        raise
-    except MedAgentError as error:
-        if not open_requests or resumed is not None:
-            raise
-        raise MedAgentError(f"{str(error).rstrip('.')}. {_going_on(open_requests[-1], again)}") from error
-
-
-def _going_on(request: str, again: list[str]) -> str:
-    return plain(f"To go on: {shlex.join(['medagent', 'recommend', *again, '--resume', request])}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What one call of the command asks for."""
-
-    patient: str | None
-    as_of: AsOf
-    question: str | None
-    adapter: str | None
-    resume: str | None
-
-    def refuse_what_is_recorded(self, as_of: str | None) -> None:
-        """A resumed request has its patient, instant, question and adapter already."""
-        given = {"--patient": self.patient, "--as-of": as_of, "--question": self.question, "--adapter": self.adapter}
-        if self.resume is not None and any(value is not None for value in given.values()):
-            named = ", ".join(name for name, value in given.items() if value is not None)
-            raise UsageError(f"--resume: the request says already what {named} would say; leave that out")
-
-    def refuse_a_document(self) -> None:
-        """A model is shown no more of a question; what it is not shown cannot be answered."""
-        if self.question is not None and len(self.question) > QUESTION_MAX:
-            raise UsageError(f"--question: has {len(self.question):,} characters; write at most {QUESTION_MAX:,}")
-
-
-async def _run(
-    services: Services,
-    source: ChartSource,
-    asked: _Asked,
-    images: ImageSource | None,
-    begun: Callable[[str], None],
-) -> Recorded:
-    async with open_models(services, images) as models:
-        if asked.adapter is not None and models is None:
-            raise UsageError("--adapter: no model is configured; set MEDAGENT_MODEL_URL and MEDAGENT_MODEL")
-        if asked.resume is not None:
-            return await resume_request(services, source, asked.resume, models)
-        return await run_request(
-            services,
-            source,
-            patient=asked.patient,
-            as_of=asked.as_of,
-            actor=_actor(),
-            question=asked.question,
-            adapter=asked.adapter,
-            models=models,
-            begun=begun,
-        )
-
-
-def show(dossier_id: str, *, as_json: bool, out: Path | None) -> None:
-    """Writes a stored run. That it was looked at is on record first."""
-    with open_services() as services:
-        stored = services.store.dossier(dossier_id, services.settings.tenant, _actor())
-        services.store.seal()
-    _write(Recorded(Dossier.model_validate(parse_json(stored)), stored), as_json=as_json, out=out)
 
 
 def audit_list(*, limit: int, as_json: bool) -> None:
@@ -192,7 +48,7 @@ def audit_list(*, limit: int, as_json: bool) -> None:
 def audit_show(event_id: str, *, as_json: bool) -> None:
     """Writes one event with its decrypted payload."""
     with open_services() as services:
-        event, body = services.store.audit_event(event_id, services.settings.tenant, _actor())
+        event, body = services.store.audit_event(event_id, services.settings.tenant, actor())
         services.store.seal()
     entries = {**_event(event), "body": body}
     if as_json:
@@ -220,7 +76,7 @@ def audit_verify(*, as_json: bool) -> bool:
 def audit_keep() -> None:
     """Keeps the newest checkpoint again, after its file was lost."""
     with open_services() as services:
-        services.store.keep_checkpoint_again(services.settings.tenant, _actor())
+        services.store.keep_checkpoint_again(services.settings.tenant, actor())
         folder = services.settings.checkpoint_folder
     sys.stderr.write(f"The newest checkpoint is kept in {folder} again; the log says so. Keep a copy elsewhere.\n")
 
@@ -277,34 +133,12 @@ def progress(what: str) -> Iterator[None]:
         status.stop()
 
 
-def _moment(text: str, settings: Settings) -> AsOf:
-    if text == "latest":
-        return "latest"
-    try:
-        if not _DAY.fullmatch(text):
-            raise ValueError
-        return end_of_day(date.fromisoformat(text), ZoneInfo(settings.time_zone))
-    except ValueError:
-        raise UsageError("--as-of: write a day as YYYY-MM-DD, or latest") from None
-
-
-def _actor() -> str:
+def actor() -> str:
     """The account that runs the command."""
     try:
         return f"command-line:{getpass.getuser()}"
     except (KeyError, OSError):  # a container may run under a number that has no name
         return f"command-line:uid-{os.getuid()}"
-
-
-def _write(recorded: Recorded, *, as_json: bool, out: Path | None) -> None:
-    if as_json:
-        emit(document_json(recorded.dossier, recorded.stored), out)
-    elif out is not None:
-        with written(out) as file:
-            write_dossier(PlainConsole(file=file, width=_FILE_WIDTH), recorded.dossier)
-    else:
-        with terminal() as console:
-            write_dossier(console, recorded.dossier)
 
 
 def _event(event: AuditedEvent) -> dict[str, object]:

@@ -10,8 +10,9 @@ from langsmith import tracing_context
 
 from medagent.canonical import content_id, parse_json, public_json
 from medagent.chart import AsOf, Chart, ChartSource
-from medagent.errors import MedAgentError, UsageError
+from medagent.errors import ChartError, JournalError, MedAgentError, UsageError
 from medagent.records import Dossier, Request
+from medagent_workflows.ehrs import EhrSource
 from medagent_workflows.graph import Graph, build_graph
 from medagent_workflows.reasoning.services import Models
 from medagent_workflows.wiring import Services
@@ -48,13 +49,15 @@ async def recommend(
 
     `begun` is told the id of the request once it is on record: from then on `resume` can go on with it.
 
-    Steps: (1) find the patient and the instant, so that bad input is refused before anything is recorded; (2) record
-    the request with its audit event; (3) walk the graph, which records the outcome with its audit event; (4) seal
-    the log. Raises ChartError where the chart cannot be read, AuditError where nothing could be recorded.
+    Steps: (1) find the patient and the instant, so that bad input is refused before anything is recorded, but for the
+    calls to an EHR, each of which is on record by itself; (2) record the request with its audit event; (3) walk the
+    graph, which records the outcome with its audit event; (4) seal the log. Raises ChartError where the chart cannot be
+    read, AuditError where nothing could be recorded.
     """
     # (1) Whom and when.
-    chart = await source.chart(patient, as_of)
+    chart = await _read(services, source, patient, as_of)
     now = services.clock.now()
+    ehr = source if isinstance(source, EhrSource) else None
     identity = {
         "tenant": services.settings.tenant,
         "actor": actor,
@@ -63,6 +66,8 @@ async def recommend(
         "adapter": adapter,
         "as_of": chart.as_of,
         "created_at": now,
+        "scopes": ehr.scopes if ehr is not None else None,
+        "retrieval": ehr.retrieval if ehr is not None else None,
     }
     request = Request(id=content_id("request", identity), **identity)
     # (2) No audit, no recommendation.
@@ -73,6 +78,8 @@ async def recommend(
         actor=actor,
         tenant=request.tenant,
     )
+    if ehr is not None:
+        ehr.belongs_to(request.id)
     if begun is not None:
         begun(request.id)
     # (3) Gather, screen, reason, draft, verify, present, freeze, deliver.
@@ -83,10 +90,11 @@ async def resume(services: Services, source: ChartSource, request_id: str, model
     """Goes on with a recorded request that has no outcome yet; of one that has, gives that.
 
     Steps: (1) the recorded outcome, if there is one, after what a process left undone that died right behind it; (2)
-    the recorded request, with a model if it began with one; (3) the chart as it was asked about; (4) the graph from its
-    checkpoint, and what was asked of model and tools from the journal: nothing is asked twice.
+    the recorded request, with a model if it began with one; (3) the chart as it was asked about, by the same right; (4)
+    the graph from its checkpoint, and what was asked of model and tools from the journal: nothing is asked twice.
     Raises StoreError for a request that was never recorded, UsageError where the model that took part is no longer
-    configured, JournalError where the chart, the pack or the prompts are no longer what the run began with.
+    configured, JournalError where the chart, the pack, the prompts or the EHR's grant are no longer what the run began
+    with.
     """
     tenant = services.settings.tenant
     # (1)
@@ -103,9 +111,34 @@ async def resume(services: Services, source: ChartSource, request_id: str, model
             "--resume: a model took part in this run; set MEDAGENT_MODEL_URL and MEDAGENT_MODEL as they were then"
         )
     # (3)
-    chart = await source.chart(request.patient.removeprefix("Patient/"), request.as_of)
+    if isinstance(source, EhrSource) is not (request.retrieval is not None):
+        began = "a file" if request.retrieval is None else "a server"
+        raise UsageError(f"--resume: the run began with the chart of {began}; name the same with --fhir")
+    chart = await _read(services, source, request.patient.removeprefix("Patient/"), request.as_of)
+    if isinstance(source, EhrSource) and _unordered(source.scopes) != _unordered(request.scopes):
+        raise JournalError("--resume: the EHR does not grant now what it granted as the run began: start it anew")
     # (4)
     return await _walk(services, source, request, chart, models)
+
+
+def recorded_patient(services: Services, request_id: str) -> str:
+    """`Patient/id` of a recorded request. Raises StoreError for one that was never recorded."""
+    stored = services.store.request(request_id, services.settings.tenant)
+    return Request.model_validate(parse_json(stored)).patient
+
+
+async def _read(services: Services, source: ChartSource, patient: str | None, as_of: AsOf) -> Chart:
+    """The chart. Calls to an EHR are on record also where they gave none: then nothing else seals them."""
+    try:
+        return await source.chart(patient, as_of)
+    except ChartError:
+        if isinstance(source, EhrSource):
+            services.store.seal()
+        raise
+
+
+def _unordered(scopes: tuple[str, ...] | None) -> frozenset[str] | None:
+    return None if scopes is None else frozenset(scopes)
 
 
 async def _walk(
@@ -121,6 +154,7 @@ async def _walk(
         stage=services.stage,
         time_zone=services.settings.time_zone,
         models=models,
+        on_refusal=source.refused if isinstance(source, EhrSource) else None,
         chart=chart,
     )
     with tracing_context(enabled=False):  # LangGraph would obey the environment, and send each step to a stranger

@@ -2,13 +2,12 @@
 """The retrieval plan: which resource types of a chart are fetched before anything asks for them (minimum necessary).
 
 Nobody lists them. What the engine asks for is found out by letting it ask: every criterion of the pack is evaluated
-over a chart that holds nothing and notes the questions. What tools and the overview ask for, they declare. Whatever
+over a chart that holds nothing and notes the questions. What a model is told of at first, its tools declare. Whatever
 else is asked for later, the chart fetches then (`Chart.provide`).
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Literal, NoReturn
 
 from medagent.errors import ChartError
@@ -20,6 +19,7 @@ from medagent.value_sets import ValueSet
 from medagent_tools.guidelines.collector import Collector
 from medagent_tools.guidelines.criteria import evaluate
 from medagent_tools.guidelines.pack import Pack
+from medagent_workflows.reasoning.overview import OVERVIEW_TYPES
 
 NEWEST = ("Encounter",)
 """Where the newest clinical entry of a chart stands, as a rule (clinical: 4)."""
@@ -40,9 +40,10 @@ def engine_types(pack: Pack) -> tuple[str, ...]:
     return tuple(asked)
 
 
-def plan(pack: Pack, further: Iterable[str] = ()) -> tuple[str, ...]:
-    """The types to fetch side by side. `further`: what a model is told of before it asks for anything."""
-    return tuple(dict.fromkeys(chain(engine_types(pack), NEWEST, further)))
+def plan(pack: Pack, *, has_model: bool) -> tuple[str, ...]:
+    """The types to fetch side by side."""
+    told = OVERVIEW_TYPES if has_model else ()
+    return tuple(dict.fromkeys((*engine_types(pack), *NEWEST, *told)))
 
 
 def _criteria(pack: Pack) -> Iterator[Criterion]:
@@ -106,7 +107,7 @@ class _Empty:
         self._none(evidence_id)
 
     def slice_of(self, sha256: str) -> bytes:
-        self._none(sha256)
+        return b""
 
     def consulted(self, sha256: str) -> tuple[str, ...]:
         return ()

@@ -17,6 +17,7 @@ from medagent.model.vllm import VllmModel
 from medagent.settings import Settings
 from medagent.store import Store
 from medagent_fhir.files import FileChartSource
+from medagent_fhir.sensitivity import Sensitivity
 from medagent_tools.guidelines.pack import Pack, shipped_pack
 from medagent_tools.imaging.rendered import RenderedImages
 from medagent_workflows.checkpoints import open_checkpointer
@@ -90,14 +91,12 @@ async def open_models(services: Services, images: ImageSource | None = None) -> 
 
 def unused_settings(settings: Settings) -> tuple[str, ...]:
     """The variables that ask for parts which this version does not have. Nothing is left out silently."""
-    names = ["broker_url", "fhir_url", "dicomweb_url", *(["model"] if settings.model_url is None else [])]
+    names = ["broker_url", "dicomweb_url", *(["model"] if settings.model_url is None else [])]
     return tuple(f"MEDAGENT_{name.upper()}" for name in names if getattr(settings, name) is not None)
 
 
 def chart_source(location: str, settings: Settings, clock: Clock, *, partial: bool = False) -> ChartSource:
-    """Where charts come from: a Bundle, NDJSON, or a folder of either."""
-    if location.startswith(("http://", "https://")):
-        raise UsageError("--fhir: this version reads files; name a Bundle, an NDJSON file or a folder of them")
+    """Where charts of files come from: a Bundle, NDJSON, or a folder of either."""
     path = Path(location)
     if not location or not os.path.exists(path):  # an empty text would be the working folder; pathlib's own may raise
         raise UsageError(f"--fhir: there is no file or folder {path}")
@@ -108,6 +107,12 @@ def chart_source(location: str, settings: Settings, clock: Clock, *, partial: bo
         partial=partial,
         bytes_max=settings.input_bytes_max,
     )
+
+
+def sensitivity(settings: Settings) -> Sensitivity:
+    """What is withheld here. Nobody has shown a role or a purpose yet, so nothing is let through for one."""
+    policy = Sensitivity.default() if settings.sensitivity_file is None else Sensitivity.load(settings.sensitivity_file)
+    return policy.seen_by()
 
 
 def image_source(folder: Path | None, settings: Settings) -> ImageSource | None:

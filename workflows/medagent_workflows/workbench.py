@@ -22,6 +22,7 @@ from medagent_tools.guidelines.pack import Pack
 from medagent_workflows.evidence import gathered
 from medagent_workflows.gathering import Threshold, threshold
 from medagent_workflows.presentation import Presentation, present
+from medagent_workflows.reasoning.acting import Refused
 from medagent_workflows.reasoning.drafts import Drafted
 from medagent_workflows.reasoning.reasoner import Reasoner
 from medagent_workflows.reasoning.refusals import told_refusals
@@ -74,6 +75,8 @@ class Workbench:
     time_zone: str
     models: Models | None = None
     """None: no model is configured."""
+    on_refusal: Refused | None = None
+    """Puts on record what a tool was refused for want of a scope. None: the source asks for none."""
     chart: Chart | None = None
     """Set by an entrance that has read it to find out whom the request is about; else it is read."""
     entry: Threshold | None = None
@@ -123,6 +126,7 @@ class Workbench:
                 entry=self.entry,
                 clock=self.clock,
                 time_zone=self.time_zone,
+                refused=self.on_refusal,
             )
         return self.reasoner
 

@@ -15,7 +15,7 @@ from medagent.sentences import LEAD_OF_READING, LEAD_OF_THOUGHT
 from medagent_workflows.rendering.pieces import plain, statement, telling
 from medagent_workflows.rendering.wording import model_name
 
-_OWN = (
+OWN = (
     ("consider", "The model's own thoughts, to consider", LEAD_OF_THOUGHT),
     ("model_reading", "The model's own reading of images, not confirmed", LEAD_OF_READING),
 )
@@ -39,18 +39,19 @@ def noted_card(one: Recommendation, dossier: Dossier, evidence: dict[str, Eviden
     body: list[RenderableType] = [
         Text(f"Noted by {who}, for review; not a guideline's recommendation", style="bold magenta")
     ]
-    own = {standing for standing, _, _ in _OWN}
-    body += [statement(claim, evidence) for claim in telling(_once(one)) if claim.standing not in own]
-    for standing, heading, lead in _OWN:
-        claims = [claim for claim in _once(one) if claim.standing == standing]
+    own = {standing for standing, _, _ in OWN}
+    body += [statement(claim, evidence) for claim in telling(once(one)) if claim.standing not in own]
+    for standing, heading, lead in OWN:
+        claims = [claim for claim in once(one) if claim.standing == standing]
         if claims:
             body.append(Text(f"\n{heading}", style="magenta"))
             body += [statement(claim, evidence, lead) for claim in claims]
     return Padding(Panel(Group(*body), box=DOUBLE, border_style="magenta", padding=(0, 1)), (1, 0, 0, 0))
 
 
-def model_rows(dossier: Dossier) -> Iterator[tuple[str, str]]:
-    """What the model's work came to, which bounds it reached, and what of the chart it was not shown."""
+def model_rows(dossier: Dossier, elsewhere: str) -> Iterator[tuple[str, str]]:
+    """What the model's work came to, which bounds it reached, and what of the chart it was not shown. `elsewhere`:
+    where the rest of a long list stands."""
     reasoning = dossier.reasoning
     if reasoning is None:
         return
@@ -67,10 +68,10 @@ def model_rows(dossier: Dossier) -> Iterator[tuple[str, str]]:
         yield label, plain(what)
         label = ""
     if (more := len(reasoning.left_out) - _LEFT_OUT_SHOWN) > 0:
-        yield "", f"and {more} more, see --format json"
+        yield "", f"and {more} more, {elsewhere}"
 
 
-def _once(one: Recommendation) -> tuple[Claim, ...]:
+def once(one: Recommendation) -> tuple[Claim, ...]:
     """Two entries of a chart may say the same; JSON has both."""
     return tuple({claim.text: claim for claim in reversed(one.claims)}.values())[::-1]
 

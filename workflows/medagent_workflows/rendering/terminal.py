@@ -30,14 +30,14 @@ _STYLES = {
     "prevention": "bold green",
     "noted": "bold magenta",
 }
-_LABELS = {
+LABELS = {
     "harm": "safety",
     "missing_data": "missing data",
     "treatment_gap": "treatment",
     "prevention": "prevention",
     "noted": "noted",
 }
-_STANCES = {
+STANCES = {
     "considered": "considered, not proposed",
     "conflict": "positions differ, none proposed",
 }
@@ -63,24 +63,26 @@ def write_dossier(console: Console, dossier: Dossier) -> None:
 def headline(recommendation: Recommendation) -> Text:
     """Category, title and stance in one line."""
     text = Text()
-    text.append(_LABELS[recommendation.category], style=_STYLES[recommendation.category])
+    text.append(LABELS[recommendation.category], style=_STYLES[recommendation.category])
     text.append("  ")
     text.append(recommendation.title, style="bold")
-    if recommendation.stance in _STANCES:
-        text.append(f"  ({_STANCES[recommendation.stance]})", style="dim")
+    if recommendation.stance in STANCES:
+        text.append(f"  ({STANCES[recommendation.stance]})", style="dim")
     return text
 
 
 def mode_line(dossier: Dossier) -> str:
     """Version, stage and model: stands in every output (clinical: 14)."""
-    return f"{_version(dossier)} · {_made_by(dossier)}"
+    return f"{version_line(dossier)} · {made_by(dossier)}"
 
 
-def _version(dossier: Dossier) -> str:
+def version_line(dossier: Dossier) -> str:
+    """Version and stage."""
     return f"MedAgent {dossier.software.version} · stage {dossier.mode.stage}"
 
 
-def _made_by(dossier: Dossier) -> str:
+def made_by(dossier: Dossier) -> str:
+    """Who took part: engine, model, images."""
     if dossier.mode.model is not None:
         made = f"guideline engine and {model_name(dossier.mode.model)}"
     elif dossier.reasoning is not None:
@@ -100,12 +102,12 @@ def _head(dossier: Dossier) -> RenderableType:
         head.append(f"{question}\n")
     style = "bold green" if dossier.outcome is OutcomeKind.OFFERED else "bold yellow"
     head.append(outcome_sentence(dossier), style=style)
-    head.append(f"\n{_made_by(dossier)}", style="dim")  # here, since a border is cut where the terminal is narrow
+    head.append(f"\n{made_by(dossier)}", style="dim")  # here, since a border is cut where the terminal is narrow
     for banner in dossier.banners:
         head.append(f"\n▲ {banner}", style="yellow")
     if (part := model_sentence(dossier)) is not None:
         head.append(f"\n▲ {part}", style="yellow")
-    return Panel(head, title=_version(dossier), title_align="left", border_style="dim")
+    return Panel(head, title=version_line(dossier), title_align="left", border_style="dim")
 
 
 def _card(number: int, one: Recommendation, evidence: dict[str, Evidence]) -> RenderableType:
@@ -122,14 +124,14 @@ def _card(number: int, one: Recommendation, evidence: dict[str, Evidence]) -> Re
     body.append(indented(Text(" · ".join(dict.fromkeys(claim.text for claim in by_kind["criterion"])), style="dim")))
     summaries = dict.fromkeys(claim.text for claim in by_kind["summary"])
     body += [marked("§", Text(text, style="dim")) for text in summaries]
-    body.append(indented(Text(_source(one), style="dim")))
+    body.append(indented(Text(source_line(one), style="dim")))
     return Padding(Group(*body), (1, 0, 0, 1))
 
 
 _DAY = len("2024-03-02")
 
 
-def _source(one: Recommendation) -> str:
+def source_line(one: Recommendation) -> str:
     """Whose recommendation it is and how strong, each said once where several rules of an edition were merged."""
     grade = [] if one.strength is None else [f"{one.strength.scale}: {one.strength.grade}"]
     sources = [rule.source for rule in (one.rule, *one.also) if rule is not None]
@@ -138,12 +140,12 @@ def _source(one: Recommendation) -> str:
 
 def _one_line(lines: list[Recommendation], evidence: dict[str, Evidence]) -> RenderableType:
     text = Text("Also: ", style="bold")
-    text.append(" · ".join(f"{one.title}{_last(one, evidence)}" for one in lines), style="not bold")
+    text.append(" · ".join(f"{one.title}{last_done(one, evidence)}" for one in lines), style="not bold")
     text.append("  (details with --format json)", style="dim")
     return Padding(text, (1, 0, 0, 1))
 
 
-def _last(one: Recommendation, evidence: dict[str, Evidence]) -> str:
+def last_done(one: Recommendation, evidence: dict[str, Evidence]) -> str:
     """When it was last done, where the chart says so."""
     facts = (evidence.get(claim.proposition.fact) for claim in one.claims if isinstance(claim.proposition, Timing))
     days = [fact.time.text[:_DAY] for fact in facts if isinstance(fact, Fact) and fact.time is not None]
@@ -154,12 +156,14 @@ def _rest(dossier: Dossier) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for label, entry in _rows(dossier):
+    for label, entry in rest_rows(dossier):
         table.add_row(label, Text(entry))
     return Padding(table, (1, 0, 0, 1))
 
 
-def _rows(dossier: Dossier) -> Iterator[tuple[str, str]]:
+def rest_rows(dossier: Dossier, more: str = "see --format json") -> Iterator[tuple[str, str]]:
+    """What else there is to say, each behind its label; an empty label goes on with the one above. `more`: where the
+    rest of a long list stands."""
     counts = dossier.counts
     if dossier.results:
         yield (
@@ -180,8 +184,8 @@ def _rows(dossier: Dossier) -> Iterator[tuple[str, str]]:
         yield label, plain(f"{skipped.where}: {skipped.reason}")
         label = ""
     if len(dossier.skipped) > _SKIPPED_SHOWN:
-        yield "", f"and {len(dossier.skipped) - _SKIPPED_SHOWN} more, see --format json"
-    yield from model_rows(dossier)
+        yield "", f"and {len(dossier.skipped) - _SKIPPED_SHOWN} more, {more}"
+    yield from model_rows(dossier, more)
     yield "checks", checks_sentence(dossier.findings)
     yield "stored", f"medagent show {dossier.id} --format json"
 

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EHRs as runs read them: by which right, under which retrieval, and what a site says of each in its registry.
+
+A server of the registry is read by the right of a launch, or else of its backend service, narrowed to the one patient.
+Any other server is read only if it asks for no right at all.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from medagent.chart import AsOf, Chart, ChartSource
+from medagent.errors import AuthorizationError, FhirError, UsageError
+from medagent.settings import Settings
+from medagent_fhir.audit_events import Auditor, Parties
+from medagent_fhir.authorization import Authorization, Open
+from medagent_fhir.client import ClientLimits, FhirClient
+from medagent_fhir.refusals import Refusals
+from medagent_fhir.smart import Ehr, EhrRegistry, Launcher, SigningKeys, SmartSession
+from medagent_fhir.smart.addresses import FHIR_ID, safe_url
+from medagent_workflows.retrieval import plan
+from medagent_workflows.wiring import Services, sensitivity
+
+_UNREGISTERED = "medagent"  # as a server that knows no client is told of us, in audit events
+_NO_RIGHT = ("unauthorized", "forbidden")
+
+
+@dataclass(frozen=True, slots=True)
+class EhrSource:
+    """One patient's chart at one EHR, with what a request records of how it was read."""
+
+    charts: ChartSource
+    authorization: Authorization
+    auditor: Auditor
+    refused: Refusals
+    """Puts on record what tools of the run were refused."""
+
+    async def chart(self, patient: str | None, as_of: AsOf) -> Chart:
+        """Reads the chart: see ChartSource."""
+        return await self.charts.chart(patient, as_of)
+
+    @property
+    def scopes(self) -> tuple[str, ...] | None:
+        """What was granted, known once something was read. None: the server asks for no right."""
+        granted = self.authorization.granted
+        return None if granted is None else tuple(scope.text for scope in granted.scopes)
+
+    @property
+    def retrieval(self) -> str:
+        """What the calls of this run have in common."""
+        return self.auditor.retrieval
+
+    def belongs_to(self, request_id: str) -> None:
+        """Later calls are recorded as of this request."""
+        self.auditor.request = request_id
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Who opens an EHR, and how the chart is to be read."""
+
+    actor: str
+    patient: str
+    """`Patient/id`."""
+    has_model: bool
+    """A model is told more of a chart than the engine asks for."""
+    request: str | None = None
+    """Id of the recorded request that a run goes on with."""
+
+
+def is_url(location: str) -> bool:
+    """Whether a source is a server, not a file."""
+    return location.lower().startswith(("http://", "https://"))
+
+
+def checked_url(location: str) -> str:
+    """The FHIR base URL. Raises UsageError for one that patient data may not travel to."""
+    if safe_url(location) is None:
+        raise UsageError(
+            "--fhir: give the FHIR base URL as https://host/path, without user, query or fragment; "
+            "http is for this machine alone, since it protects nothing on its way"
+        )
+    return location.rstrip("/")
+
+
+def checked_patient(patient: str | None) -> str:
+    """`Patient/id` from what was given. Raises UsageError for what is no id: it becomes part of an address."""
+    if patient is None:
+        raise UsageError("--patient: a server holds many; give the id of one, such as --patient 123")
+    found = patient.removeprefix("Patient/")
+    if not FHIR_ID.fullmatch(found):
+        raise UsageError("--patient: is no FHIR id; these have 1 to 64 letters, digits, dots and dashes")
+    return f"Patient/{found}"
+
+
+def registry(settings: Settings) -> EhrRegistry:
+    """The EHRs of the site. Empty where it names none."""
+    if settings.ehrs_file is None:
+        return EhrRegistry()
+    ehrs = EhrRegistry.load(settings.ehrs_file)
+    if settings.fhir_ca_file is None:
+        return ehrs
+    own = {"ca_file": settings.fhir_ca_file}
+    return EhrRegistry(tuple(ehr if ehr.ca_file is not None else ehr.model_copy(update=own) for ehr in ehrs))
+
+
+def launcher(services: Services, ehrs: EhrRegistry, redirect_uri: str | None = None) -> Launcher:
+    """Launches and backend services of this installation. `redirect_uri` None: nothing is launched."""
+    settings = services.settings
+    keys = SigningKeys(settings.smart_key_folder, services.clock)
+    return Launcher(ehrs, keys, services.store.vault(settings.tenant), services.clock, redirect_uri)
+
+
+@asynccontextmanager
+async def open_server(services: Services, url: str, entrance: Entrance) -> AsyncIterator[EhrSource]:
+    """A server as the command line reads it: by its backend service where the registry has it, else as an open one."""
+    ehrs = registry(services.settings)
+    ehr = ehrs.of_base(url)
+    authorization: Authorization
+    if ehr is None:
+        authorization = Open(url)
+    elif ehr.backend is None:
+        raise AuthorizationError(
+            f"EHR {ehr.name}: has no backend service in {services.settings.ehrs_file}; add `backend` with the scopes "
+            "that it was granted, or launch MedAgent from the EHR (medagent serve)"
+        )
+    else:
+        authorization = await launcher(services, ehrs).backend(ehr, entrance.patient)
+    client_id = _UNREGISTERED if ehr is None else ehr.backend_client_id
+    ca_file = services.settings.fhir_ca_file if ehr is None else ehr.ca_file
+    parties = Parties(server=authorization.base, client=client_id)
+    try:
+        async with _opened(services, authorization, parties, ca_file, entrance) as source:
+            yield source
+    except FhirError as error:
+        if ehr is not None or error.failure not in _NO_RIGHT:
+            raise
+        message = f"{str(error).rstrip('.')}. It asks for a right: name it in the file of MEDAGENT_EHRS_FILE"
+        raise FhirError(error.failure, message, status=error.status, outcome=error.outcome) from error
+
+
+@asynccontextmanager
+async def open_launched(
+    services: Services, launcher: Launcher, ehr: Ehr, session: SmartSession, entrance: Entrance
+) -> AsyncIterator[EhrSource]:
+    """The chart of a launch, by the right of the person who launched."""
+    parties = Parties(server=session.base, client=ehr.client_id, user=session.user)
+    authorization = launcher.authorization(session)
+    async with _opened(services, authorization, parties, ehr.ca_file, entrance) as source:
+        yield source
+
+
+@asynccontextmanager
+async def _opened(
+    services: Services, authorization: Authorization, parties: Parties, ca_file: Path | None, entrance: Entrance
+) -> AsyncIterator[EhrSource]:
+    from medagent_fhir.server import ServerChartSource  # noqa: PLC0415 - it is still to come
+
+    settings = services.settings
+    log = services.store.access_log(settings.tenant)
+    async with (
+        Auditor(log, parties, actor=entrance.actor, request=entrance.request) as auditor,
+        FhirClient(
+            authorization,
+            auditor,
+            clock=services.clock,
+            limits=_limits(settings),
+            ca_file=ca_file,
+            patient=entrance.patient,
+        ) as client,
+    ):
+        charts = ServerChartSource(
+            client,
+            zone=ZoneInfo(settings.time_zone),
+            clock=services.clock,
+            plan=plan(services.pack, has_model=entrance.has_model),
+            sensitivity=sensitivity(settings),
+            bytes_max=settings.input_bytes_max,
+        )
+        refusals = Refusals(auditor, base=authorization.base, patient=entrance.patient, clock=services.clock)
+        yield EhrSource(charts, authorization, auditor, refusals)
+
+
+def _limits(settings: Settings) -> ClientLimits:
+    return ClientLimits(
+        concurrency=settings.fhir_concurrency,
+        connect_seconds=settings.fhir_connect_seconds,
+        attempt_seconds=settings.fhir_seconds,
+        body_bytes=settings.fhir_body_bytes_max,
+        pages=settings.fhir_pages_max,
+        attempts=settings.fhir_attempts_max,
+    )
