@@ -1,11 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hospital's EHR behind a real socket: FHIR R4 as a strict server speaks it.
+"""A hospital's EHR behind a real socket: FHIR R4 and SMART App Launch 2.2 as a strict server speaks them.
 
-    with hospital(fhir.patient(), fhir.observation("4548-4", "6.5", "%")) as ehr:
+    with hospital(fhir.patient(), fhir.observation("4548-4", "6.5", "%"), page=2) as ehr:
         client = FhirClient(Open(ehr.url), recorder, clock=clock)
+        ehr.on("Observation", status(503, retry_after=1), times=1)
 
 Resources are dictionaries, bytes, Bundles, files or folders; they go out as the bytes that came in. `ehr.requests` is
-what was asked, in order; `ehr.load(...)` and `ehr.remove("Type/id")` change the record while it runs.
+what was asked, in order; `ehr.load(…)` and `ehr.remove("Type/id")` change the record while it runs; `ehr.on(…)` lets
+something go wrong (`hospital_faults`); `lacks` takes abilities away and `links` names next pages in every right and
+wrong way (`hospital_paging`); `ehr.elsewhere` is another origin that keeps who came in `ehr.strayed`.
+
+    application = Client("app", "asymmetric", jwks=keys.jwks, backend=True)
+    with hospital(*record, smart=Smart((application,))) as ehr:
+        launch = ehr.launch("patient-1", encounter="e1")      # and ehr.url is the iss
+        callback = ehr.approve(authorization_url)             # what the browser is sent to
+        ehr.smart.granted = ("launch", "patient/Patient.rs")  # fewer than asked
+        ehr.smart.breaks = ["id_token audience"]              # a rule broken (`hospital_grants.SmartBreak`)
+        ehr.end_access_tokens()                               # each gets 401 from now on
+
+With `smart` the FHIR side wants a token and shows what its scopes allow, also where they are narrowed by a query, of
+its patient where they say `patient/`. `ehr.access_token("patient/*.rs", patient="one")` gives one without a launch.
+`ehr.secrets` is every code and token that was handed out. Of the product only JSON and the clock are used here: scopes
+and launches are read anew, so that a mistake of one side is not one of both.
 """
 
 import tempfile

@@ -3,11 +3,13 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from builders.hospital import Hospital, hospital
+from builders.hospital_alone import hospital_alone
 from builders.hospital_faults import broken, changed, content_type, instead, padded, slow, status, stranger
 from builders.hospital_record import PATIENT, RECORD, get, ids, next_link, observation
 from builders.hospital_tls import Certificate
@@ -89,3 +91,9 @@ def test_https_needs_the_hospitals_own_authority_and_a_right_certificate(certifi
         else:
             with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
                 get(ehr, "Patient/one")
+
+
+def test_a_hospital_of_its_own_process_serves_files(tmp_path: Path) -> None:
+    (tmp_path / "record.ndjson").write_bytes(PATIENT + b"\n")
+    with hospital_alone(tmp_path) as url:
+        assert httpx.get(f"{url}/Patient/one", trust_env=False).content == PATIENT
