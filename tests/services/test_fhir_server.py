@@ -26,9 +26,7 @@ RESOURCES = (
     ),
     fhir.observation("4548-4", "9.9", "%", at="2024-01-01", patient=BEN, id="of-ben"),
     fhir.medication("860975", id="metformin"),
-    fhir.medication_request(
-        None, patient=ADA, id="by-reference", medicationReference={"reference": "Medication/metformin"}
-    ),
+    fhir.medication_request(None, patient=ADA, id="by-reference", means=fhir.reference("Medication/metformin")),
 )
 
 
