@@ -80,6 +80,24 @@ class SnapshotChart:
             self._take(snapshot)
         self._newest = _newest(self._resources.values())
 
+    def _grow(
+        self,
+        types: Collection[str],
+        snapshots: Iterable[Snapshot],
+        completeness: Completeness,
+        skipped: Iterable[Skipped],
+    ) -> None:
+        """Shows types that were not there. Readings that were given stay as they are, and so does what they name; who
+        asks again sees more."""
+        for snapshot in snapshots:
+            self._take(snapshot)
+        self._completeness = completeness
+        self._skipped = tuple(dict.fromkeys((*self._skipped, *skipped)))
+        self._examined = {names: one for names, one in self._examined.items() if not set(names) & set(types)}
+        self._readings = {
+            query: one for query, one in self._readings.items() if not set(query.resource_types) & set(types)
+        }
+
     def _take(self, snapshot: Snapshot) -> None:
         """Shows what a snapshot holds."""
         for name, examined in snapshot.examined.items():

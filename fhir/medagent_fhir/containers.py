@@ -120,6 +120,8 @@ class Page:
     has_next: bool
     warned: bool
     """Whether the server attached an OperationOutcome that is more than information."""
+    own_url: str | None
+    """Its link `self`: the search as the server names it."""
 
     def faults(self) -> Iterator[str]:
         """Why a page that came alone is not everything."""
@@ -335,6 +337,7 @@ def _page(bundle: Bundle, entries: list[Entry | None]) -> Page:
         total=bundle.total,
         has_next=any(link.relation == "next" for link in bundle.link),
         warned=any(map(_warns, outcomes)),
+        own_url=next((link.url for link in bundle.link if link.relation == "self"), None),
     )
 
 

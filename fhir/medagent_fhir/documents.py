@@ -83,9 +83,22 @@ def _attachments(resource_type: str, data: bytes) -> list[tuple[str, Attachment]
     return []
 
 
+def linked(resource_type: str, data: bytes) -> list[str]:
+    """The URLs behind which texts of a document or report stand."""
+    try:
+        attachments = _attachments(resource_type, data)
+    except ElementError:  # it is not used at all, then
+        return []
+    return [one.url for _, one in attachments if one.data is None and one.url and _is_plain(one.content_type)]
+
+
+def _is_plain(content_type: str | None) -> bool:
+    return content_type is None or content_type.startswith(_PLAIN)
+
+
 def _plain_text(base64: str, content_type: str | None) -> str | None:
     """None: it is no text, or not readable as one."""
-    if content_type is not None and not content_type.startswith(_PLAIN):
+    if not _is_plain(content_type):
         return None
     try:
         return b64decode(base64).decode()

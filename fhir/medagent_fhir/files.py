@@ -17,7 +17,7 @@ from medagent.errors import ChartError
 from medagent_fhir.chart import Completeness, SnapshotChart, skips
 from medagent_fhir.containers import ANY_TYPE, Contents, read_source
 from medagent_fhir.documents import Attachments
-from medagent_fhir.ownership import Owned, detach, told_apart
+from medagent_fhir.ownership import Owned, detach, targets, told_apart
 from medagent_fhir.references import References
 from medagent_fhir.sensitivity import Sensitivity, withheld
 from medagent_fhir.snapshots import (
@@ -123,7 +123,8 @@ class FileChartSource:
             contents = read_source(self._path, self._bytes_max, self._clock.now())
             detach(contents)
             references = References()
-            self._loaded = _Index(contents, references, told_apart(contents, references, self._sensitivity))
+            references.add(targets(contents.resources, self._sensitivity))
+            self._loaded = _Index(contents, references, told_apart(contents, references))
         return self._loaded
 
     def _chosen(self, index: _Index, patient: str | None) -> str:

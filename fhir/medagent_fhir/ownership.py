@@ -2,13 +2,15 @@
 """Whose a resource is: what was received, told apart by patient."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from medagent_fhir.clinical import READERS
 from medagent_fhir.containers import Contents, Resource, Unread
 from medagent_fhir.references import TARGETS, References
 from medagent_fhir.sensitivity import Sensitivity
+
+_NOWHERE = "the reference to its patient leads nowhere in this source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,17 @@ def detach(contents: Contents) -> None:
         resource.raw = bytes(resource.raw) if used else b""
 
 
-def told_apart(contents: Contents, references: References, sensitivity: Sensitivity) -> Owned:
-    """Adds the targets to the references first; what belongs to nobody for certain is noted as unread."""
-    references.add(
-        resource
-        for resource in contents.resources
-        if resource.type in TARGETS
-        # A Patient is withheld where its chart is asked for.
-        and (resource.type == "Patient" or not sensitivity.withholds(bytes(resource.raw), resource.type))
-    )
+def targets(resources: Iterable[Resource], sensitivity: Sensitivity) -> Iterator[Resource]:
+    """What references may mean. A Patient is withheld where its chart is asked for, others here."""
+    for resource in resources:
+        if resource.type not in TARGETS:
+            continue
+        if resource.type == "Patient" or not sensitivity.withholds(bytes(resource.raw), resource.type):
+            yield resource
+
+
+def told_apart(contents: Contents, references: References) -> Owned:
+    """All patients and what is theirs; what belongs to nobody for certain is noted as unread."""
     patients: dict[str, list[Resource]] = defaultdict(list)
     owned: dict[str, list[Resource]] = defaultdict(list)
     owners: dict[tuple[str, str], str | None] = {}
@@ -67,7 +71,46 @@ def told_apart(contents: Contents, references: References, sensitivity: Sensitiv
             if owner is not None:
                 owned[owner].append(resource)
             elif references.may_be_here(resource.subject, "Patient"):
-                reason = "the reference to its patient leads nowhere in this source"
-                contents.unread.append(Unread(resource.where, reason, resource.type))
+                contents.unread.append(Unread(resource.where, _NOWHERE, resource.type))
     provided = frozenset(resource.type for resource in contents.resources)
     return Owned(dict(patients), dict(owned), provided)
+
+
+def of_one_patient(
+    contents: Contents, resource_type: str, references: References, merged: Collection[str]
+) -> list[Resource]:
+    """What a search of one type for one patient gave of theirs, whose Patient is the only one among the references. It
+    should be all of it, so the rest is noted as unread. `merged`: `Patient/id` of records that were merged with it."""
+    owned: list[Resource] = []
+    for resource in contents.resources:
+        if resource.type != resource_type:
+            continue
+        reason = resource.fault
+        if reason is None and resource.subject is None:
+            reason = "names no patient"
+        elif reason is None and resource.subject is not None:
+            if references.find(resource.subject, "Patient", resource.full_url) is not None:
+                owned.append(resource)
+                continue
+            reason = "belongs to a record that was merged with this one" if _named(resource) in merged else _NOWHERE
+        contents.unread.append(Unread(resource.where, reason or _NOWHERE, resource.type))
+    return owned
+
+
+def is_strangers(resource: Resource, references: References, merged: Collection[str]) -> bool:
+    """Whether something that came in answer to a search for one patient is certainly somebody else's."""
+    if resource.type == "Patient":
+        return references.find(resource.uri, "Patient", resource.full_url) is None and resource.uri not in merged
+    name = _named(resource)
+    if name is None or name in merged or resource.subject is None:
+        return False
+    return references.find(resource.subject, "Patient", resource.full_url) is None
+
+
+def _named(resource: Resource) -> str | None:
+    """`Patient/id`, as the last two parts of what it refers to. None: it refers to no Patient by an id."""
+    plain = (resource.subject or "").split("/_history/", 1)[0]
+    if plain.startswith(("identifier|", "#", "urn:")) or "?" in plain:
+        return None
+    name = "/".join(plain.rsplit("/", 2)[-2:])
+    return name if name.startswith("Patient/") else None

@@ -45,6 +45,14 @@ class References:
             if resource.id:
                 self._by_id.setdefault(f"{resource.type}/{resource.id}", resource)
 
+    def name(self, url: str, target: Resource) -> None:
+        """Lets a target be meant by another absolute URL, too."""
+        self._by_url.setdefault(url, target)
+
+    def names_of(self, target: Resource) -> tuple[str, ...]:
+        """The absolute URLs that mean a target, sorted."""
+        return tuple(sorted(url for url, one in self._by_url.items() if one is target))
+
     def find(self, reference: str, wanted: str, origin: str | None) -> Resource | None:
         """What a reference means: a resource of the type `wanted`, or None. `origin`: fullUrl of who refers."""
         found = self._find(reference, wanted, origin)

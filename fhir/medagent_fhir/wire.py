@@ -110,6 +110,7 @@ class Entry(Wire):
 
 class Link(Wire):
     relation: str | None = None
+    url: str | None = None
 
 
 class Bundle(Wire):
@@ -364,6 +365,12 @@ class Patient(Wire):
 class PatientLink(Wire):
     type: str | None = None
     other: Reference | None = None
+
+
+class Medicated(Wire):
+    """A medication resource, as far as it points to its drug."""
+
+    medication_reference: Reference | None = None
 
 
 class Identified(Wire):
