@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from builders.hospital_grants import Issue
 from builders.hospital_outcomes import Refused
 from builders.hospital_records import Records, Stored
-from builders.hospital_search import elements, matches
+from builders.hospital_search import PARAMETERS, elements, matches
 
 _FIRST_VERSION = {"read": "rs", "write": "cud", "*": "cruds"}
 
@@ -102,9 +102,10 @@ class GrantedAccess(Access):
         )
 
     def _in_compartment(self, stored: Stored) -> bool:
-        """What is nobody's may be seen by all, except a Binary: it is whose document refers to it."""
+        """What can be nobody's, such as a Medication, may be seen by all; a Binary is whose document refers to it."""
         if stored.type != "Binary":
-            return not stored.patients or self._patient in stored.patients
+            shared = not stored.patients and "patient" not in PARAMETERS.get(stored.type, {})
+            return shared or self._patient in stored.patients
         if self._patient is None:
             return False
         theirs = [one for type in ("DocumentReference", "DiagnosticReport") for one in self._of_patient(type)]

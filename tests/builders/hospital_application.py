@@ -52,6 +52,7 @@ RECORD = (
     observation("lab", "one", "laboratory"),
     observation("vital", "one", "vital-signs"),
     observation("theirs", "two", "laboratory"),
+    {"resourceType": "Observation", "id": "of-nobody"},
     {"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/one"}},
     {"resourceType": "Medication", "id": "m"},
     {"resourceType": "Binary", "id": "b", "contentType": "text/plain", "data": ""},

@@ -61,14 +61,15 @@ class Client:
 class Clients:
     """All applications, and the assertions that they have used up."""
 
-    def __init__(self, clients: Sequence[Client], token_url: Callable[[], str], now: Callable[[], float]) -> None:
-        self._known = {client.id: client for client in clients}
-        self._token_url, self._now = token_url, now
+    def __init__(
+        self, known: Callable[[], Sequence[Client]], token_url: Callable[[], str], now: Callable[[], float]
+    ) -> None:
+        self._known, self._token_url, self._now = known, token_url, now
         self._used: set[tuple[str, str]] = set()
 
     def get(self, id: str | None) -> Client | None:
         """By client_id."""
-        return self._known.get(id or "")
+        return next((client for client in self._known() if client.id == id), None)
 
     def authenticated(self, asked: Asked) -> Client:
         """Who asks for a token. Raises OAuthRefused."""

@@ -36,7 +36,7 @@ class AuthorizationServer:
 
     def __init__(self, rules: Smart, records: Records, root: Callable[[], str], elsewhere: Callable[[], str]) -> None:
         self.rules, self._records, self._root, self._elsewhere = rules, records, root, elsewhere
-        self.clients = Clients(rules.clients, lambda: self.address("token"), self._now)
+        self.clients = Clients(lambda: self.rules.clients, lambda: self.address("token"), self._now)
         self.grants = Grants(rules, self.clients, lambda: self._root() + _PATH, self._now)
         self._launches: dict[str, Context] = {}
         self._seen: set[str] = set()

@@ -166,6 +166,12 @@ def test_a_secret_comes_as_basic_and_is_right(ehr: Hospital) -> None:
     assert asked_for_token(ehr, SYMMETRIC, form).json()["error"] == "invalid_grant"
 
 
+def test_one_way_of_authentication_is_enough(ehr: Hospital) -> None:
+    form: dict[str, str | None] = {"grant_type": "client_credentials", "scope": "system/Observation.rs"}
+    answer = asked_for_token(ehr, ASYMMETRIC, form, auth=("symmetric", "s3+cr%3At"))
+    assert answer.json()["error"] == "invalid_request"
+
+
 def test_a_refresh_token_dies_when_it_is_used_and_takes_its_family_along(ehr: Hospital) -> None:
     launch = launched(ehr)
     first = launch.redeem().json()
