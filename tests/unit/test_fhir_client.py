@@ -480,6 +480,17 @@ class TestExport:
 
         assert ehr.strayed == []
 
+    def test_progress_elsewhere_is_not_asked_for(self) -> None:  # standards: 16
+        recording = Recording()
+        with hospital(*observations(1)) as ehr:
+            away = {"Content-Location": f"{ehr.elsewhere}/fhir/_export/1"}
+            ehr.on("$export", lambda one, honest: replace(honest(), headers=away))
+            with raises("foreign", "another server"):
+                asked(Tokens(ehr.url, "a-token"), lambda client: client.export(), recording=recording)
+
+        assert ehr.strayed == []
+        assert recording.outcomes == [("export", 202, "foreign")]
+
     def test_files_elsewhere_come_without_a_token_where_their_origin_was_named(self) -> None:  # standards: 16
         async def use(client: FhirClient) -> int:
             async with await client.export(types=["Observation"], elsewhere=[ehr.elsewhere]) as export:
