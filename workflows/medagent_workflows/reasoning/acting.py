@@ -19,7 +19,7 @@ from medagent.model.exchange import ToolRequest
 from medagent.model.validation import parse_arguments, parse_strict
 from medagent.records import ToolCall
 from medagent.scopes import Grant
-from medagent_tools.gate import GatedChart, may_answer, not_granted, types_of
+from medagent_tools.gate import GatedChart, may_answer, may_read, not_granted, types_of
 from medagent_tools.seam import Tool, ToolContext, ToolResult
 from medagent_tools.toolbox import ALL_TOOLS, evidence_fields
 from medagent_workflows.reasoning.bounds import Bounds, Spent
@@ -146,9 +146,9 @@ class Acting:
         known = ALL_TOOLS.get(name)
         if known is None or may_answer(self.grant, known.scopes):
             return _Ran(_UNKNOWN, "unknown_tool", None, f"There is no such tool. {others}", started)
-        needed = types_of(known.scopes)
-        await self._record(known.name, needed)
-        words = f"{known.name} cannot be used here: {'; '.join(map(not_granted, needed))}. {others}"
+        missing = [needed for needed in types_of(known.scopes) if not may_read(self.grant, needed)]
+        await self._record(known.name, missing)
+        words = f"{known.name} cannot be used here: {'; '.join(map(not_granted, missing))}. {others}"
         return _Ran(known.name, "unknown_tool", None, words, started)
 
     async def _run(self, call: Used | _Ran | _Ready) -> Used | _Ran:
@@ -218,9 +218,15 @@ class Acting:
             return len(text.encode())
 
     def _remember(self, used: Used) -> None:
-        """Brings back the short names that an earlier process gave."""
+        """Brings back the short names that an earlier process gave. A reading stands under the id that it has now: of a
+        server's answers the id tells the pages, which are others each time."""
+        now: dict[str, str] = {}
+        if used.result is not None:
+            chart, sets = self.context.chart, self.context.pack.value_sets
+            for then, query in zip(used.result.readings, used.result.queries, strict=True):
+                now[then] = chart.read(query, sets).id
         for evidence_id in used.told.named:
-            self.handles.name(evidence_id)
+            self.handles.name(now.get(evidence_id, evidence_id))
 
 
 def _needed(call: Used | _Ran | _Ready) -> Sequence[str]:

@@ -82,6 +82,10 @@ class Overview:
         self._text(shown, handles)
         return ToldOverview(fitted.text, fitted.tokens, len(shown), self._total, self._left_out(shown))
 
+    def told_again(self, shown: int, handles: Handles) -> str:
+        """The words of an earlier telling of so many lines; names in them are given as they were then."""
+        return self._text(tuple(self._by_priority())[:shown], handles)
+
     @property
     def _total(self) -> int:
         return sum(result.total for _, result in self.sections)

@@ -28,7 +28,7 @@ from medagent_workflows.reasoning.conversation import Conversation
 from medagent_workflows.reasoning.drafts import DRAFT_PROMPT, Drafted, Drafting
 from medagent_workflows.reasoning.handles import Handles
 from medagent_workflows.reasoning.opening import opened
-from medagent_workflows.reasoning.overview import OVERVIEW_TYPES, overview
+from medagent_workflows.reasoning.overview import OVERVIEW_TYPES, Overview, overview
 from medagent_workflows.reasoning.pictures import Pictures
 from medagent_workflows.reasoning.recording import Opened, Used
 
@@ -91,7 +91,7 @@ class Reasoner:
         entry = self.asking.journal.intend(self.request.id, "opening", inputs)
         if entry.result is not None:
             begun = Opened.model_validate_json(entry.result)
-            self._go_on_as(begun)
+            self._go_on_as(begun, view)
         else:
             begun = await opened(
                 view,
@@ -216,9 +216,12 @@ class Reasoner:
             images=self.pictures.shown,
         )
 
-    def _go_on_as(self, begun: Opened) -> None:
-        """With the names, the bounds and the model with which another process began."""
-        for evidence_id in begun.told.named:
+    def _go_on_as(self, begun: Opened, view: Overview) -> None:
+        """With the names, the bounds and the model with which another process began. What it told is told again, since
+        readings of a server's answers have other ids each time: these tell the pages that they came in."""
+        again = self.handles.copy()
+        is_same = view.told_again(begun.told.shown, again) == begun.told.text
+        for evidence_id in again.known if is_same else begun.told.named:
             self.handles.name(evidence_id)
         bounds = Bounds.of_json(begun.bounds)
         self.asking.bounds = self.acting.bounds = self.pictures.bounds = bounds
