@@ -18,12 +18,13 @@ from builders.screening import has, rule_of
 
 from medagent.errors import ChartError
 from medagent.evidence import Calculation, ImageRef, Passage, Reading
+from medagent.scopes import Grant
 from medagent_tools.guidelines.engine import screen
 from medagent_tools.guidelines.pack import shipped_pack
 from medagent_tools.seam import ToolContext
 from medagent_workflows.gathering import Threshold, threshold
 from medagent_workflows.reasoning.handles import Handles
-from medagent_workflows.reasoning.overview import Overview, ToldOverview, overview
+from medagent_workflows.reasoning.overview import OVERVIEW_TYPES, Overview, ToldOverview, overview
 
 ENOUGH = 100_000  # tokens
 LETTERS = 3  # to a token
@@ -211,3 +212,33 @@ def test_real_charts_are_told_within_the_cap_and_without_a_word_outside_of_its_m
         facts = (chart.fact(one) for one in handles.known if one.startswith("fact-"))
         texts = {text for fact in facts for text in (fact.text, *(coding.display for coding in fact.codings)) if text}
         assert not [text for text in texts if len(text) > 20 and text in outside]
+
+
+# What was granted.
+
+
+# standards: 11
+def test_sections_that_were_not_granted_are_unknown_and_hold_nothing(diabetic: Situation) -> None:
+    granted = Grant.of(["patient/Condition.rs", "patient/Observation.rs"])
+    view = overview(diabetic.context, diabetic.screening, Threshold(), granted)
+    held = {name: len(result.lines) for name, result in view.sections if name != "guideline engine"}
+    assert [name for name, lines in held.items() if lines == 0] == [
+        "medications", "allergies", "notes", "images", "timeline",
+    ]  # fmt: skip
+    text = told(view).text
+    assert "Allergies: unknown; the scope patient/AllergyIntolerance.rs was not granted" in text
+    assert not any(word in text.casefold() for word in ("metformin", "penicillin", "inpatient"))
+
+
+def test_sections_that_were_granted_are_the_same_as_without_scopes(diabetic: Situation) -> None:
+    granted = Grant.of([f"patient/{name}.rs" for name in OVERVIEW_TYPES])
+    view = overview(diabetic.context, diabetic.screening, Threshold(), granted)
+    assert told(view) == told(view_of(diabetic))
+
+
+def test_an_overview_that_is_told_again_says_and_names_the_same(diabetic: Situation) -> None:
+    first, again = Handles(), Handles()
+    said = told(view_of(diabetic), 600, first)
+    assert 0 < said.shown < said.total
+    assert view_of(diabetic).told_again(said.shown, again) == said.text
+    assert again.known == first.known
