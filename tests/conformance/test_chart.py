@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every chart and chart source must do, whatever it reads from. A new source joins by one line in `LAYOUTS`."""
+"""What every chart and chart source must do, whatever it reads from.
+
+Files join by one line in `LAYOUTS`, servers by one in `SERVERS`."""
 
 import asyncio
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import Any
 
 import pytest
 from builders import fhir
+from builders.hospital import hospital
+from builders.server_chart import Served
 
 from medagent.canonical import parse_json
 from medagent.chart import Chart, ChartSource
 from medagent.errors import ChartError
-from medagent.evidence import Fact, Query, Status, listing_digest
+from medagent.evidence import Fact, Query, Reading, Status, listing_digest
 from medagent.value_sets import ValueSet
 
 MARCH = datetime(2024, 3, 31, tzinfo=UTC)
@@ -77,17 +81,35 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
 }
 
 
-@pytest.fixture(params=LAYOUTS.values(), ids=list(LAYOUTS))
-def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A file or folder with the record."""
-    layout: Callable[[Path], Path] = request.param
-    return layout(tmp_path)
+SERVERS: dict[str, dict[str, Any]] = {
+    "a server": {},
+    "a server of small pages": {"page": 2},
+    "a server of relative links": {"page": 3, "links": "relative"},
+    "a server that includes nothing and takes no search by POST": {"lacks": ("post_search", "include")},
+    "a server that says neither what it can do nor how much there is": {"page": 3, "lacks": ("metadata", "total")},
+}
+
+Outside = Callable[[], dict[str, bytes]]
+"""What was received, by hash, as somebody outside would find it."""
+
+
+@pytest.fixture(params=[*LAYOUTS.items(), *SERVERS.items()], ids=[*LAYOUTS, *SERVERS])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[ChartSource, Outside]]:
+    """The record, and a source of charts over it."""
+    _, how = request.param
+    if callable(how):
+        path = how(tmp_path)
+        yield fhir.source(path), lambda: containers(path)
+        return
+    with hospital(*RECORD, **how) as ehr:
+        served = Served(ehr.url)
+        yield served, lambda: served.bodies
 
 
 @pytest.fixture
-def source(path: Path) -> ChartSource:
-    """A source of charts over it."""
-    return fhir.source(path)
+def source(place: tuple[ChartSource, Outside]) -> ChartSource:
+    """A source of charts."""
+    return place[0]
 
 
 @pytest.fixture
@@ -157,7 +179,9 @@ def test_a_chart_that_lies_wholly_in_the_future_hints_at_latest(source: ChartSou
 def test_the_same_query_gives_the_same_reading(source: ChartSource, chart: Chart) -> None:
     query = Query(resource_types=("Observation",), value_set="hba1c")
     assert chart.read(query, SETS) is chart.read(query, SETS)
-    assert asyncio.run(source.chart("one", MARCH)).read(query, SETS) == chart.read(query, SETS)
+    again = asyncio.run(source.chart("one", MARCH)).read(query, SETS)
+    # A server gives other pages each time, though the same resources stand in them.
+    assert said(again) == said(chart.read(query, SETS))
 
 
 def test_a_reading_lists_all_that_it_examined(chart: Chart) -> None:  # clinical: 5
@@ -178,8 +202,8 @@ def test_every_element_stands_where_its_pointer_says(chart: Chart) -> None:
             assert at(resource, element.pointer) == element.value
 
 
-def test_a_container_and_a_pointer_lead_back_to_the_resource(chart: Chart, path: Path) -> None:
-    found = containers(path)
+def test_a_container_and_a_pointer_lead_back_to_the_resource(chart: Chart, place: tuple[ChartSource, Outside]) -> None:
+    found = place[1]()
     for fact in _facts(chart, "Observation", "Condition"):
         container = found[fact.source.container_sha256]
         assert at(parse_json(container), fact.source.pointer) == parse_json(chart.slice_of(fact.source.sha256))
@@ -210,6 +234,11 @@ def test_void_statements_are_kept(chart: Chart) -> None:
 
 def _facts(chart: Chart, *types: str) -> list[Fact]:
     return [chart.fact(member) for member in chart.read(Query(resource_types=types), {}).members]
+
+
+def said(reading: Reading) -> dict[str, Any]:
+    """Without where it came in, and the id that is made of that, too."""
+    return reading.model_dump(exclude={"id", "pages"})
 
 
 def at(document: Any, pointer: str) -> Any:
