@@ -8,6 +8,7 @@ Any other server is read only if it asks for no right at all.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -17,9 +18,12 @@ from medagent.settings import Settings
 from medagent_fhir.audit_events import Auditor, Parties
 from medagent_fhir.authorization import Authorization, Open
 from medagent_fhir.client import ClientLimits, FhirClient
+from medagent_fhir.clinical import READERS
 from medagent_fhir.refusals import Refusals
+from medagent_fhir.server import ServerChartSource
 from medagent_fhir.smart import Ehr, EhrRegistry, Launcher, SigningKeys, SmartSession
 from medagent_fhir.smart.addresses import FHIR_ID, safe_url
+from medagent_workflows.gathering import threshold
 from medagent_workflows.retrieval import plan
 from medagent_workflows.wiring import Services, sensitivity
 
@@ -31,15 +35,28 @@ _NO_RIGHT = ("unauthorized", "forbidden")
 class EhrSource:
     """One patient's chart at one EHR, with what a request records of how it was read."""
 
-    charts: ChartSource
+    client: FhirClient
+    planned: ChartSource
+    """Reads what the run needs at first."""
+    whole: ChartSource
+    """Reads every type that facts are taken from."""
     authorization: Authorization
     auditor: Auditor
     refused: Refusals
     """Puts on record what tools of the run were refused."""
 
+    seconds: float
+    """For all calls until the chart is handed out."""
+    time_zone: str
+
     async def chart(self, patient: str | None, as_of: AsOf) -> Chart:
-        """Reads the chart: see ChartSource."""
-        return await self.charts.chart(patient, as_of)
+        """Reads the chart: see ChartSource. Which entry is the newest, and that there was none for long (clinical: 3,
+        4), rests on every type."""
+        with self.client.within(self.seconds):
+            if as_of == "latest":
+                return await self.whole.chart(patient, as_of)
+            chart = await self.planned.chart(patient, as_of)
+            return await self.whole.chart(patient, as_of) if threshold(chart, self.time_zone).old else chart
 
     @property
     def scopes(self) -> tuple[str, ...] | None:
@@ -156,8 +173,6 @@ async def open_launched(
 async def _opened(
     services: Services, authorization: Authorization, parties: Parties, ca_file: Path | None, entrance: Entrance
 ) -> AsyncIterator[EhrSource]:
-    from medagent_fhir.server import ServerChartSource  # noqa: PLC0415 - it is still to come
-
     settings = services.settings
     log = services.store.access_log(settings.tenant)
     async with (
@@ -171,16 +186,25 @@ async def _opened(
             patient=entrance.patient,
         ) as client,
     ):
-        charts = ServerChartSource(
+        of_types = partial(
+            ServerChartSource,
             client,
             zone=ZoneInfo(settings.time_zone),
             clock=services.clock,
-            plan=plan(services.pack, has_model=entrance.has_model),
             sensitivity=sensitivity(settings),
             bytes_max=settings.input_bytes_max,
+            count=settings.fhir_page,
         )
-        refusals = Refusals(auditor, base=authorization.base, patient=entrance.patient, clock=services.clock)
-        yield EhrSource(charts, authorization, auditor, refusals)
+        yield EhrSource(
+            client=client,
+            planned=of_types(plan=plan(services.pack, has_model=entrance.has_model)),
+            whole=of_types(plan=tuple(READERS)),
+            authorization=authorization,
+            auditor=auditor,
+            refused=Refusals(auditor, base=authorization.base, patient=entrance.patient, clock=services.clock),
+            seconds=settings.fhir_chart_seconds,
+            time_zone=settings.time_zone,
+        )
 
 
 def _limits(settings: Settings) -> ClientLimits:

@@ -29,6 +29,7 @@ from medagent.errors import AuthorizationError, LaunchError, MedAgentError
 from medagent.records import Dossier
 from medagent_fhir.smart import EhrRegistry, Launcher, SigningKeys, SmartSession
 from medagent_fhir.smart.signing_keys import CACHE_CONTROL
+from medagent_workflows.ehrs import launcher
 from medagent_workflows.rendering.page import page_of
 from medagent_workflows.web.answers import STYLE, Headers, page, problem
 from medagent_workflows.web.banner import Banner, banner_of
@@ -51,6 +52,12 @@ class Web:
     keys: SigningKeys
     public_url: str
     """Where browsers reach us, without a slash at its end."""
+
+    @classmethod
+    def of(cls, services: Services, ehrs: EhrRegistry, public_url: str) -> "Web":
+        """For launches that come back to this URL."""
+        keys = SigningKeys(services.settings.smart_key_folder, services.clock)
+        return cls(services, launcher(services, ehrs, f"{public_url}/callback"), ehrs, keys, public_url)
 
     @property
     def cookies(self) -> Cookies:

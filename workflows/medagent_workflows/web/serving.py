@@ -10,8 +10,7 @@ import uvicorn
 from medagent.clock import SystemClock
 from medagent.errors import SettingsError, UsageError
 from medagent.settings import Settings
-from medagent_fhir.smart import SigningKeys
-from medagent_workflows.ehrs import launcher, registry
+from medagent_workflows.ehrs import registry
 from medagent_workflows.web.app import Web, build_app
 from medagent_workflows.wiring import Services, open_services
 
@@ -33,30 +32,26 @@ def serve(*, host: str, port: int) -> None:
     # (2)
     with _listening(host, port) as listener:
         public_url = settings.public_url or _own_url(host, listener.getsockname()[1])
-        clock = SystemClock()
         # (3)
-        with open_services(settings, clock) as services:
-            app = build_app(
-                Web(
-                    services=services,
-                    launcher=launcher(services, ehrs, f"{public_url}/callback"),
-                    ehrs=ehrs,
-                    keys=SigningKeys(settings.smart_key_folder, clock),
-                    public_url=public_url,
-                )
-            )
+        with open_services(settings, SystemClock()) as services:
             _say(services, public_url)
             # (4)
-            config = uvicorn.Config(
-                app,
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                lifespan="on",
-                timeout_graceful_shutdown=_GRACE,
-            )
+            server = server_of(Web.of(services, ehrs, public_url))
             with suppress(KeyboardInterrupt):  # it has ended in order then
-                uvicorn.Server(config).run(sockets=[listener])
+                server.run(sockets=[listener])
+
+
+def server_of(web: Web) -> uvicorn.Server:
+    """The application's server. It logs no request, and nobody learns from it what it is made of."""
+    config = uvicorn.Config(
+        build_app(web),
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=_GRACE,
+    )
+    return uvicorn.Server(config)
 
 
 def _listening(host: str, port: int) -> socket.socket:
