@@ -223,5 +223,11 @@ class ServerChart(SnapshotChart):
         return Completeness(by_type=dict(self._reasons))
 
     def _skipped_of(self, taken: Mapping[str, _Taken]) -> tuple[Skipped, ...]:
+        """Whole types first: what was not granted or refused weighs more than one entry."""
+        types = (
+            Skipped(where=name, reason=reason.removeprefix(f"{name}: "))
+            for name, one in taken.items()
+            for reason in one.fetched.reasons
+        )
         unread = (one for each in taken.values() for one in (*each.fetched.unread, *each.record.unread))
-        return (*skips(unread), *self._retrieval.skipped)
+        return (*types, *skips(unread), *self._retrieval.skipped)
