@@ -117,12 +117,10 @@ class Clients:
             raise _unknown("no such client with keys")
         if header.get("alg") not in ALGORITHMS or header.get("typ") != "JWT" or "kid" not in header:
             raise _unknown("the assertion's header has alg RS384 or ES384, typ JWT and kid")
-        if header["kid"] not in {key.kid for key in client.keys().keys}:
-            raise _unknown("the assertion's kid is not in the client's JWKS")
-        try:
+        try:  # also finds the key by its kid
             jwt.decode(text, client.keys(), algorithms=list(ALGORITHMS))
         except JoseError as error:
-            raise _unknown("the assertion's signature does not fit") from error
+            raise _unknown("no key of the client's JWKS fits the assertion's kid and signature") from error
         self._check_claims(claims, client, form)
         return client
 

@@ -5,13 +5,16 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from builders.hospital import Client, Hospital, Smart, hospital
 from builders.hospital_application import (
     ASYMMETRIC,
     EC,
+    HTTP,
     PUBLIC,
     RECORD,
     RSA,
@@ -26,6 +29,10 @@ from builders.hospital_application import (
 )
 from builders.hospital_clients import ASSERTION
 from builders.hospital_faults import status
+from builders.hospital_wire import FORM
+from builders.vault import StandingClock
+
+Json = dict[str, Any]
 
 NOTHING: dict[str, str | None] = {"client_assertion_type": None, "client_assertion": None}
 
@@ -161,15 +168,46 @@ def test_a_secret_comes_as_basic_and_is_right(ehr: Hospital) -> None:
         asked_for_token(ehr, SYMMETRIC, form, auth=("symmetric", "wrong")),
         asked_for_token(ehr, PUBLIC, form | {"client_id": "symmetric", "client_secret": "s3 cr:t"}),
         asked_for_token(ehr, PUBLIC, form | {"client_id": "symmetric"}),
+        asked_for_token(ehr, SYMMETRIC, form | {"client_id": "asymmetric"}),
     ]
-    assert [answer.json()["error"] for answer in answers] == ["invalid_client"] * 3
+    assert [answer.json()["error"] for answer in answers] == ["invalid_client"] * 4
     assert asked_for_token(ehr, SYMMETRIC, form).json()["error"] == "invalid_grant"
 
 
-def test_one_way_of_authentication_is_enough(ehr: Hospital) -> None:
-    form: dict[str, str | None] = {"grant_type": "client_credentials", "scope": "system/Observation.rs"}
-    answer = asked_for_token(ehr, ASYMMETRIC, form, auth=("symmetric", "s3+cr%3At"))
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"params": {"scope": "x"}},
+        {"headers": {"Content-Type": "application/json"}},
+        {"content": "grant_type=x&client_id=medagent&client_id=medagent"},
+    ],
+    ids=["something in the URL", "no form", "a parameter twice"],
+)
+def test_a_token_is_asked_for_by_a_form(ehr: Hospital, more: Json) -> None:
+    form: Json = {"content": "grant_type=x&client_id=medagent", "headers": {"Content-Type": FORM}}
+    answer = httpx.post(f"{ehr.root}/oauth/token", **HTTP, **(form | more))
     assert answer.json()["error"] == "invalid_request"
+
+
+def test_codes_and_access_tokens_end_in_time(ehr: Hospital) -> None:
+    clock = StandingClock(datetime.now(UTC))
+    ehr.smart.clock = clock
+    launch, late = launched(ehr), launched(ehr)
+    token, code = launch.redeem().json()["access_token"], late.callback()["code"]
+    clock.go_on(61)
+    assert late.token(late.redemption(code)).json()["error"] == "invalid_grant"
+    assert fhir(ehr, "Patient/one", token).status_code == 200
+    clock.go_on(240)
+    assert fhir(ehr, "Patient/one", token).status_code == 401
+
+
+def test_an_assertion_comes_alone_and_says_what_it_is(ehr: Hospital) -> None:
+    form: dict[str, str | None] = {"grant_type": "client_credentials", "scope": "system/Observation.rs"}
+    answers = [
+        asked_for_token(ehr, ASYMMETRIC, form, auth=("symmetric", "s3+cr%3At")),
+        asked_for_token(ehr, ASYMMETRIC, form | {"client_assertion_type": "jwt"}),
+    ]
+    assert [answer.json()["error"] for answer in answers] == ["invalid_request"] * 2
 
 
 def test_a_refresh_token_dies_when_it_is_used_and_takes_its_family_along(ehr: Hospital) -> None:
@@ -189,11 +227,13 @@ def test_a_refresh_token_dies_when_it_is_used_and_takes_its_family_along(ehr: Ho
         (ASYMMETRIC, "patient/Observation.rs", "invalid_scope"),
         (ASYMMETRIC, "", "invalid_scope"),
         (SYMMETRIC, "system/Observation.rs", "unauthorized_client"),
+        (replace(ASYMMETRIC, scopes=("system/Patient.rs",)), "system/Observation.rs", "invalid_scope"),
     ],
 )
 def test_backend_services_ask_for_system_scopes_and_have_keys(
     ehr: Hospital, client: Client, scope: str, error: str
 ) -> None:
+    ehr.smart.clients = (client,)
     form: dict[str, str | None] = {"grant_type": "client_credentials", "scope": scope}
     assert asked_for_token(ehr, client, form).json()["error"] == error
 
