@@ -44,6 +44,8 @@ class Fetched:
     """What was fetched of one type."""
 
     resources: list[Resource] = field(default_factory=list)
+    included: list[Resource] = field(default_factory=list)
+    """What came along and others refer to."""
     unread: list[Unread] = field(default_factory=list)
     reasons: tuple[str, ...] = ()
     """Why absence cannot be concluded from it."""
@@ -96,7 +98,7 @@ class Retrieval:
         """Types, side by side, and the drugs that their medications mean. Raises AuditError alone."""
         found = await side_by_side([self._type(name) for name in names])
         fetched = dict(zip(names, found, strict=True))
-        await self._drugs([one for each in found for one in each.resources])
+        await self._drugs([one for each in found for one in (*each.resources, *each.included)])
         return fetched
 
     async def attachments(self, documents: Iterable[tuple[str, str, bytes]]) -> None:
@@ -137,9 +139,10 @@ class Retrieval:
             found = await search.found(narrowings, contents)
         except ChartError as error:  # of the capabilities: pages tell theirs themselves
             return Fetched(reasons=(f"{name}: {error}",))
-        self.references.add(one for one in targets(contents.resources, self._sensitivity) if one.type != "Patient")
+        included = [one for one in targets(contents.resources, self._sensitivity) if one.type != "Patient"]
+        self.references.add(included)
         resources = of_one_patient(contents, name, self.references, whose.merged)
-        return Fetched(resources, contents.unread, tuple(found.reasons))
+        return Fetched(resources, included, contents.unread, tuple(found.reasons))
 
     async def _drugs(self, resources: Iterable[Resource]) -> None:
         """Reads the Medications that are referred to and not there yet; then those that these consist of."""
