@@ -2,13 +2,17 @@
 """Calls to an EHR in the audit log: durable before anything of an answer is used, verified like everything else."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+from builders import postgresql
 from builders.calls import PARTIES, failed, read, search
+from builders.program import Program
 from builders.store import ACTOR, NOON, PATIENT, TENANT, Records, record
 
 from medagent.accesses import Access
@@ -152,9 +156,21 @@ def test_what_cannot_be_recorded_may_not_be_used(store: Store, records: Records,
 
 
 # standards: 48
-def test_a_database_that_is_away_is_an_audit_error(store: Store, records: Records) -> None:
+def test_a_table_that_is_away_is_an_audit_error(store: Store, records: Records) -> None:
     records.attack("ALTER TABLE audit_events RENAME TO gone")
     with pytest.raises(AuditError, match=r"no such table|does not exist"):
+        store.access_log(TENANT).record([access()])
+
+
+# standards: 48
+def test_a_database_that_is_away_is_an_audit_error(store: Store, records: Records) -> None:
+    store.close()  # no connection is left over
+    if records.url is None:
+        (records.home / "medagent.db").rename(records.home / "gone")
+        (records.home / "medagent.db").mkdir()
+    else:
+        postgresql.drop(records.url)
+    with pytest.raises(AuditError, match=r"not on record, so nothing of them may be used: The database .* refused"):
         store.access_log(TENANT).record([access()])
 
 
@@ -242,3 +258,21 @@ class TestTransactions:
         log = SlowLog()
         asyncio.run(run(log))
         assert log.transactions == [2, 1]  # the calls were made, so they are on record
+
+
+# standards: 46
+def test_a_reviewer_sees_the_calls_of_a_run_on_one_line_and_one_of_them_in_words(tmp_path: Path) -> None:
+    with Records(tmp_path).open() as store:
+        recorded(store, failed(search(), "forbidden", status=403, detail="no scope"))
+        recorded(store, read(), *(search(request_id=f"retrieval-1.{number}") for number in range(27)))
+        (refused,) = store.audit_events(TENANT, EventFilter(type="fhir_search_failed"))
+    program = Program(tmp_path)
+    listed = program.run("audit", "list", "--limit", "2", COLUMNS="120").stdout
+    assert "fhir_search ×27, fhir_read ×1" in listed
+    assert refused.header.id in listed
+    assert len(json.loads(program.run("audit", "list", "--limit", "20", "--format", "json").stdout)) == 20
+    shown = program.run("audit", "show", refused.header.id, COLUMNS="120").stdout
+    for words in ("serious failure; forbidden: no scope", PATIENT, "Observation/_search", "token-name-1"):
+        assert words in shown
+    whole = json.loads(program.run("audit", "show", refused.header.id, "--format", "json").stdout)
+    assert whole["body"]["audit_event"]["resourceType"] == "AuditEvent"

@@ -5,9 +5,10 @@ import getpass
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import islice
 
 from rich.console import Console
 from rich.table import Table
@@ -18,31 +19,48 @@ from medagent.log.verify import LogReport, Tampering
 from medagent.settings import Settings
 from medagent.store import AuditedEvent, upgrade
 from medagent_workflows.checkpoints import upgrade_checkpoints
+from medagent_workflows.rendering.accesses import gathered, told, types
 from medagent_workflows.streams import emit, terminal
-from medagent_workflows.wiring import open_services
+from medagent_workflows.wiring import Services, open_services
 
 _PROGRESS_AFTER = 2.0  # seconds: what is quicker needs no progress
 
 
 def audit_list(*, limit: int, as_json: bool) -> None:
-    """Lists audit events, the newest first."""
+    """Lists audit events, the newest first. For people, calls to an EHR in a row are one line, and count as one."""
     with open_services() as services:
-        events = services.store.audit_events(services.settings.tenant, limit=limit)
-    if as_json:
-        emit(public_json([_event(event) for event in events], indent=True) + b"\n")
-        return
+        if as_json:
+            events = services.store.audit_events(services.settings.tenant, limit=limit)
+            emit(public_json([_event(event) for event in events], indent=True) + b"\n")
+            return
+        rows = list(islice(gathered(_newest(services)), limit))
     table = Table.grid(padding=(0, 2))
     table.add_column(justify="right", style="dim")
     table.add_column(overflow="fold")
-    for event in events:
-        header = event.header
-        index = "unsealed" if event.index is None else str(event.index)
-        when = header.occurred_at[:19].replace("T", " ")
-        about = header.dossier or header.request or ""
-        table.add_row(Text(index), Text(f"{when} UTC  {header.type}  {header.actor}"))
-        table.add_row("", Text(f"{header.id}  {about}", style="dim"))
+    for row in rows:
+        _add_row(table, row)
     with terminal() as console:
-        console.print(table if events else "No event is recorded yet. Try: medagent demo")
+        console.print(table if rows else "No event is recorded yet. Try: medagent demo")
+
+
+def _newest(services: Services) -> Iterator[AuditedEvent]:
+    """Every event, the newest first, page by page as they are asked for."""
+    page: list[AuditedEvent] = services.store.audit_events(services.settings.tenant)
+    while page:
+        yield from page
+        page = services.store.audit_events(services.settings.tenant, before=page[-1])
+
+
+def _add_row(table: Table, events: tuple[AuditedEvent, ...]) -> None:
+    """What happened, when, by whom, and under which id to look closer."""
+    newest, oldest = events[0], events[-1]
+    header = newest.header
+    index = "unsealed" if newest.index is None else str(newest.index)
+    when = header.occurred_at[:19].replace("T", " ")
+    about = header.dossier or header.request or ""
+    others = f"back to {oldest.header.id}  " if len(events) > 1 else ""
+    table.add_row(Text(index), Text(f"{when} UTC  {types(events)}  {header.actor}"))
+    table.add_row("", Text(f"{header.id}  {others}{about}", style="dim"))
 
 
 def audit_show(event_id: str, *, as_json: bool) -> None:
@@ -50,10 +68,11 @@ def audit_show(event_id: str, *, as_json: bool) -> None:
     with open_services() as services:
         event, body = services.store.audit_event(event_id, services.settings.tenant, actor())
         services.store.seal()
-    entries = {**_event(event), "body": body}
     if as_json:
-        emit(public_json(entries, indent=True) + b"\n")
+        emit(public_json({**_event(event), "body": body}, indent=True) + b"\n")
         return
+    said: Mapping[str, object] = told(body) or {"body": body}
+    entries = {**_event(event), **said}
     table = Table.grid(padding=(0, 2))
     for name, entry in entries.items():
         table.add_row(Text(name, style="dim"), Text(entry if isinstance(entry, str) else _compact(entry)))
