@@ -86,40 +86,46 @@ export function fhirServer(smart) {
   async function call(request, { url, base, rest, page, repository }) {
     const { method, headers } = request;
     if (page) {
-      return search(base, page, repository);
+      return { status: 200, resource: pageOf(base, page) };
     }
     const [type, operation] = rest.split('/');
     if (operation === '_search' || (method === 'GET' && type && operation === undefined)) {
       const parameters = method === 'POST' ? new URLSearchParams(await text(request)) : url.searchParams;
-      return search(base, { type, parameters, offset: 0 }, repository);
+      return search(base, type, parameters, repository);
     }
     const body = ['POST', 'PUT', 'PATCH'].includes(method) ? JSON.parse(await text(request)) : undefined;
     const [outcome, resource] = await handled({ method, url: `/${rest}${url.search}`, body, headers }, repository);
     return { status: getStatus(outcome), resource: resource ?? outcome, conditional: headers['if-none-match'] };
   }
 
-  async function search(base, { type, parameters, offset }, repository) {
+  /** Searches once and keeps what was found, as servers do whose links name a page of a kept search. */
+  async function search(base, type, parameters, repository) {
     const count = Math.min(Number(parameters.get('_count') ?? COUNT), COUNT_MAX);
     if (!(count >= 0)) {
       throw new Error('_count must be a number');
     }
-    const asked = new URLSearchParams(parameters);
-    asked.set('_count', String(count));
-    asked.set('_offset', String(offset));
-    const [outcome, bundle] = await handled({ method: 'GET', url: `/${type}?${asked}` }, repository);
-    if (!bundle) {
+    parameters.delete('_count');
+    const [outcome, found] = await handled({ method: 'GET', url: `/${type}?${parameters}` }, repository);
+    if (!found) {
       return { status: getStatus(outcome), resource: outcome };
     }
-    bundle.link = [{ relation: 'self', url: `${base}/${type}?_count=${count}` }];
-    if (offset + count < bundle.total) {
+    return { status: 200, resource: pageOf(base, { type, found, count, offset: 0 }) };
+  }
+
+  /** A page of what was found, with a link to the next one. What is included comes with the first. */
+  function pageOf(base, { type, found, count, offset }) {
+    const entries = found.entry ?? [];
+    const matches = entries.slice(0, found.total);
+    const link = [{ relation: 'self', url: `${base}/${type}?_count=${count}` }];
+    if (offset + count < found.total) {
       const next = `${base}?_getpages=${randomUUID()}`;
-      searches.set(next, { type, parameters, offset: offset + count });
-      bundle.link.push({ relation: 'next', url: next });
+      searches.set(next, { type, found, count, offset: offset + count });
+      link.push({ relation: 'next', url: next });
     }
-    for (const entry of bundle.entry ?? []) {
-      entry.fullUrl = `${base}/${entry.resource.resourceType}/${entry.resource.id}`;
-    }
-    return { status: 200, resource: bundle };
+    const entry = [...matches.slice(offset, offset + count), ...(offset ? [] : entries.slice(found.total))].map(
+      (each) => ({ fullUrl: `${base}/${each.resource.resourceType}/${each.resource.id}`, ...each })
+    );
+    return { ...found, link, entry: entry.length ? entry : undefined };
   }
 
   const handled = (request, repository) =>
