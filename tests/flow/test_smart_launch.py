@@ -12,6 +12,7 @@ from builders.hospital import Hospital, hospital
 from builders.hospital_clients import REDIRECT, Client
 from builders.hospital_faults import instead, redirect, status
 from builders.hospital_grants import Smart, SmartBreak
+from builders.hospital_tls import Certificate
 from builders.smart import BROWSER, SCOPES, SECRET, Site, an_ehr, pairs, secret_file, site, to_token
 from builders.store import Records
 from builders.vault import StandingClock
@@ -255,6 +256,36 @@ class TestDiscovery:
         assert checked(ehr, {**GOOD, "issuer": None}).issuer == "https://named.example"
         with pytest.raises(AuthorizationError, match="another issuer"):
             checked(ehr, GOOD)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "known", "trusted"),
+    [
+        pytest.param("own", True, True, id="of an authority that the registry names"),
+        pytest.param("own", False, False, id="of an authority that nobody named"),
+        pytest.param("expired", True, False, id="that has expired"),
+        pytest.param("another host", True, False, id="of another host"),
+    ],
+)
+def test_an_ehr_shows_a_certificate(
+    tmp_path: Path, clock: StandingClock, certificate: Certificate, known: bool, trusted: bool
+) -> None:
+    with hospital(smart=Smart(clock=clock), tls=certificate) as secure:
+        entry = an_ehr(secure.url, ca_file=secure.ca_file if known else None)
+        with site(Records(tmp_path), [entry], clock=clock) as ours:
+            if trusted:
+                assert ours.launched(secure).user == "Practitioner/practitioner-1"
+                return
+            with pytest.raises(AuthorizationError, match="a certificate that is not trusted; is ca_file"):
+                ours.begun(secure, None)
+        assert secure.requests == []
+
+
+def test_authorities_that_are_none_are_named(tmp_path: Path, clock: StandingClock) -> None:
+    (tmp_path / "authority.pem").write_text("nothing of the kind")
+    entry = an_ehr("https://127.0.0.1:9/fhir", ca_file=tmp_path / "authority.pem")
+    with site(Records(tmp_path), [entry], clock=clock) as ours, pytest.raises(AuthorizationError, match="authority"):
+        asyncio.run(ours.launcher.begin(entry.issuer, None, BROWSER))
 
 
 def test_two_ehrs_stand_side_by_side(ehr: Hospital, tmp_path: Path, clock: StandingClock) -> None:

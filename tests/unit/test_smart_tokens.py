@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from builders.answering import answering, as_json
@@ -243,6 +243,14 @@ def test_a_server_that_is_not_there_is_named(keys: SigningKeys) -> None:
     endpoint = TokenEndpoint(PEER, "http://127.0.0.1:9/t", Client("m", Public(kind="public")), keys, StandingClock())
     with pytest.raises(AuthorizationError, match=r"EHR north: http://127.0.0.1:9/t cannot be reached"):
         asyncio.run(endpoint.ask({"code": CANARY}))
+
+
+@pytest.mark.parametrize("ends", ["hang", "trickle"])
+def test_a_server_that_takes_its_time_is_not_waited_for(ends: Literal["hang", "trickle"]) -> None:
+    impatient = Peer("EHR north", None, seconds=0.3)
+    reply = Reply(200, b" " * 1000, {}, "application/json", ends=ends)
+    with answering(lambda asked: reply) as root, pytest.raises(AuthorizationError, match="did not answer within"):
+        asyncio.run(impatient.get(f"{root}/jwks"))
 
 
 # standards: 16

@@ -41,6 +41,7 @@ class Peer:
     name: str
     """As messages name it."""
     ca_file: Path | None
+    seconds: float = SECONDS
 
     async def get(self, url: str) -> Mapping[str, Any]:
         """A JSON document. Raises AuthorizationError."""
@@ -60,13 +61,13 @@ class Peer:
             raise self._failure(url, "is no URL that may be asked")
         try:
             async with (
-                asyncio.timeout(SECONDS),
+                asyncio.timeout(self.seconds),
                 self._client() as client,
                 client.stream(method, url, data=form, headers=headers) as response,
             ):
                 return Answer(response.status_code, _object(await _body(response)))
         except TimeoutError:
-            problem = f"did not answer within {SECONDS:.0f} s"
+            problem = f"did not answer within {self.seconds:.0f} s"
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # raised below, unchained: it holds the request
             problem = _problem(error)
         raise self._failure(url, problem)
@@ -74,11 +75,11 @@ class Peer:
     def _client(self) -> httpx.AsyncClient:
         silence_http_logs()
         return httpx.AsyncClient(
-            headers={"Accept": "application/json"},
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
             follow_redirects=False,
             trust_env=False,
             verify=_trust(self.ca_file),
-            timeout=httpx.Timeout(SECONDS, connect=_CONNECT_SECONDS),
+            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),  # the deadline is of the whole exchange
         )
 
     def _failure(self, url: str, problem: str) -> AuthorizationError:
@@ -108,8 +109,6 @@ def _problem(error: Exception) -> str:
         return "shows a certificate that is not trusted; is ca_file of the EHR registry right?"
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, OSError)):
         return "cannot be reached"
-    if isinstance(error, httpx.TimeoutException):
-        return f"did not answer within {SECONDS:.0f} s"
     return f"broke off ({type(error).__name__})"
 
 
