@@ -70,7 +70,8 @@ soak: $(VENV)/.dev  ## 100 killed runs on each database, then the slow and the k
 		$(BIN)/pytest -q -m "slow or chaos" $(ARGS) || { test $$? -eq 5 && echo "No test is marked: slow or chaos." && break; } || exit 1; \
 	done
 
-services: counterparts postgresql  ## Install the servers that tests talk to: PostgreSQL, Medplum's FHIR router, oidc-provider.
+services:  ## Install the servers that tests talk to: PostgreSQL, Medplum's FHIR router, oidc-provider.
+	@$(MAKE) --no-print-directory --keep-going counterparts postgresql
 
 counterparts: $(BIN)/python
 	@$(BIN)/python tests/counterparts/install.py
