@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from medagent.chart import AsOf, Chart, ChartSource
@@ -152,9 +153,9 @@ async def open_server(services: Services, url: str, entrance: Entrance) -> Async
         async with _opened(services, authorization, parties, ca_file, entrance) as source:
             yield source
     except FhirError as error:
-        if ehr is not None or error.failure not in _NO_RIGHT:
-            raise
-        message = f"{str(error).rstrip('.')}. It asks for a right: name it in the file of MEDAGENT_EHRS_FILE"
+        message = f"{urlsplit(authorization.base).netloc}: {str(error).rstrip('.')}"
+        if ehr is None and error.failure in _NO_RIGHT:
+            message += ". It asks for a right: name the server in the file of MEDAGENT_EHRS_FILE"
         raise FhirError(error.failure, message, status=error.status, outcome=error.outcome) from error
 
 

@@ -28,7 +28,8 @@ class Threshold:
 def threshold(chart: Chart, time_zone: str) -> Threshold:
     """Decides whether a chart may be screened.
 
-    Steps: (1) deceased; (2) inactive or replaced record; (3) a child, or an age that may be a child's; (4) old data.
+    Steps: (1) deceased; (2) inactive or replaced record; (3) a child, or an age that may be a child's; (4) whole types
+    that were not read; (5) old data.
     """
     patient = chart.patient_fact()
     # (1) A death after `as_of` is hidden by the chart already.
@@ -46,12 +47,20 @@ def threshold(chart: Chart, time_zone: str) -> Threshold:
         )
     if years < ADULT:
         return Threshold(Reason.OUT_OF_SCOPE, ("Under 18: this pack holds no paediatric guidance.",))
-    # (4) Old data still count, but the reader knows.
+    # (4) What a server refused or was not asked for is not what is not there (clinical: 5).
+    unread = _unread(chart)
+    # (5) Old data still count, but the reader knows.
     if chart.newest is None:
-        return Threshold(banners=("The chart holds no dated clinical entry.",), old=True)
+        return Threshold(banners=(*unread, "The chart holds no dated clinical entry."), old=True)
     if before(chart.newest, instant(subtract(chart.as_of, OLD))) is Truth.MET:
-        return Threshold(banners=(_age_of_chart(chart.newest, chart),), old=True)
-    return Threshold()
+        return Threshold(banners=(*unread, _age_of_chart(chart.newest, chart)), old=True)
+    return Threshold(banners=unread)
+
+
+def _unread(chart: Chart) -> tuple[str, ...]:
+    """A banner, where whole types were not read, or not completely. Entries and files have more than letters."""
+    types = dict.fromkeys(one.where for one in chart.skipped if one.where.isalpha())
+    return (f"Not read completely: {', '.join(types)}. What would rest on that is unknown.",) if types else ()
 
 
 def _deceased(patient: Fact) -> bool:
