@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from medagent.errors import ChartError, FhirError
 from medagent.scopes import Narrowing
-from medagent_fhir.client import FhirClient, Received
+from medagent_fhir.client import Capabilities, FhirClient, Received
 from medagent_fhir.containers import BYTES_SETTING, Contents, Resource, split_document
 from medagent_fhir.narrowings import checkable, granted
 from medagent_fhir.ownership import detach, is_strangers
@@ -102,7 +102,11 @@ class TypeSearch:
         return found
 
     async def _ask(self, narrowing: Narrowing, found: Found, checked: Sequence[Narrowing] = ()) -> None:
-        queries = await self._queries(narrowing)
+        can = await self._client.capabilities()
+        if not can.supports(self._type, "search-type"):
+            found.reasons.append(f"{self._type}: the server says that it does not offer it")
+            return
+        queries = self._queries(narrowing, can)
         if not queries:
             found.reasons.append(f"{self._type}: the server does not search it by patient")
             return
@@ -116,9 +120,8 @@ class TypeSearch:
         found.reasons += walk.reasons(self._type)
         walk.into(found.contents)
 
-    async def _queries(self, narrowing: Narrowing) -> list[Query]:
+    def _queries(self, narrowing: Narrowing, can: Capabilities) -> list[Query]:
         """Ways to ask for the same, the next where a server refuses the one before."""
-        can = await self._client.capabilities()
         names = ("patient",) if self._type in _BY_PATIENT_ALONE else ("patient", "subject")
         said = can.search_parameters(self._type)
         known = [name for name in names if said is None or name in said]

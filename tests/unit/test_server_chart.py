@@ -140,7 +140,7 @@ class TestFailures:
             chart = Served(ehr.url, plan=("ImagingStudy",)).read()
 
         assert asked(ehr) == ["Patient/patient-1"]
-        assert not reading(chart, "ImagingStudy").complete
+        assert because(chart, "ImagingStudy") == "ImagingStudy: the server says that it does not offer it"
 
     def test_pages_before_a_failure_count_and_are_said_not_to_be_all(self) -> None:
         with hospital(fhir.patient(), *observations(5), page=2) as ehr:
