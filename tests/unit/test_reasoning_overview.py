@@ -230,6 +230,14 @@ def test_sections_that_were_not_granted_are_unknown_and_hold_nothing(diabetic: S
     assert not any(word in text.casefold() for word in ("metformin", "penicillin", "inpatient"))
 
 
+# standards: 11
+def test_a_section_of_which_a_part_was_granted_holds_nothing_of_the_rest(diabetic: Situation) -> None:
+    granted = Grant.of(["patient/MedicationDispense.rs"])
+    text = told(overview(diabetic.context, diabetic.screening, Threshold(), granted)).text
+    assert "Medications: unknown; the scope patient/MedicationRequest.rs was not granted" in text
+    assert "metformin" not in text.casefold()
+
+
 def test_sections_that_were_granted_are_the_same_as_without_scopes(diabetic: Situation) -> None:
     granted = Grant.of([f"patient/{name}.rs" for name in OVERVIEW_TYPES])
     view = overview(diabetic.context, diabetic.screening, Threshold(), granted)

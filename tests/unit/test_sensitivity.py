@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from builders import fhir
+from builders.chart import open_chart
 from builders.fhir import Json
 
 from medagent.errors import SettingsError
+from medagent.evidence import Query
 from medagent_fhir.sensitivity import Sensitivity, withheld
 
 ACT = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
@@ -103,6 +105,15 @@ def test_what_cannot_be_told_is_withheld() -> None:
     deep = b'{"code":"SUD","extension":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     assert Sensitivity.default().withholds(deep, "Condition")
     assert Sensitivity.default().withholds(b'{"code":"SUD"', "Condition")
+
+
+# clinical: 19
+def test_what_is_withheld_is_not_in_the_chart_and_counts_as_unknown() -> None:
+    chart = open_chart([fhir.condition("44054006"), labelled(label("HIV"), text="of one label")])
+    reading = chart.read(Query(resource_types=("Condition",)), {})
+    assert (reading.examined, reading.complete) == (1, False)
+    assert reading.incomplete_because == (f"Condition: {withheld(1)}",)
+    assert chart.read(Query(resource_types=("Observation",)), {}).complete, "nothing is withheld of another type"
 
 
 # A site's own.

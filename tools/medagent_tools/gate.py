@@ -111,18 +111,16 @@ class GatedChart:
     def read(self, query: Query, value_sets: Mapping[str, ValueSet]) -> Reading:
         """The chart's reading. A type that was not granted is refused where nothing else is asked for; beside others it
         keeps the reading incomplete, and the chart MUST hold nothing of it."""
-        closed = frozenset(name for name in query.resource_types if not self._may(name))
-        for name in closed:
-            self._refused[name] = None
-        if closed and (not closed.issuperset(query.resource_types) and closed <= self._declared):
+        closed = [name for name in dict.fromkeys(query.resource_types) if not self._may(name)]
+        if not closed:
+            return self._chart.read(query, value_sets)
+        self._refused.update(dict.fromkeys(closed))
+        if self._declared.issuperset(closed) and len(closed) < len(set(query.resource_types)):
             reading = self._chart.read(query, value_sets)
             held = {self._chart.fact(member).resource_type for member in reading.members}
-            if reading.complete or not held.isdisjoint(closed):
-                raise ToolRefused(self._words(sorted(closed)))
-            return reading
-        if closed:
-            raise ToolRefused(self._words(sorted(closed)))
-        return self._chart.read(query, value_sets)
+            if not reading.complete and held.isdisjoint(closed):
+                return reading
+        raise ToolRefused(self._words(closed))
 
     def fact(self, evidence_id: str) -> Fact:
         """A fact by id, of a type that the tool may see."""

@@ -17,7 +17,7 @@ from medagent_tools.charts.allergies import ListAllergies, ListAllergiesArgument
 from medagent_tools.charts.medications import ListMedications, ListMedicationsArguments
 from medagent_tools.charts.problems import ListProblems, ListProblemsArguments
 from medagent_tools.charts.timeline import Timeline, TimelineArguments
-from medagent_tools.gate import GatedChart, may_answer, not_granted, types_of
+from medagent_tools.gate import GatedChart, not_granted, types_of
 from medagent_tools.guidelines.engine import Screening
 from medagent_tools.imaging.tools import ListImages, ListImagesArguments
 from medagent_tools.seam import Tool, ToolContext, ToolResult
@@ -134,13 +134,12 @@ def overview(context: ToolContext, screening: Screening, entry: Threshold, grant
 
 
 def _section(name: str, tool: Tool[Any], arguments: Any, context: ToolContext, grant: Grant | None) -> ToolResult:
-    """What a tool answers. What was not granted is not asked for, and said to be unknown: nothing is refused here."""
-    types = types_of(tool.scopes)
-    if may_answer(grant, tool.scopes):
-        gated = GatedChart(context.chart, tool, grant)
-        try:
-            result: ToolResult = tool.run(arguments, replace(context, chart=gated))
-            return result
-        except ToolRefused:
-            types = gated.refused or types
-    return ToolResult(heading=f"{name.capitalize()}: unknown; {'; '.join(map(not_granted, types))}")
+    """What a tool answers. What was not granted is said to be unknown; nobody asked for it, so nothing is on record."""
+    gated = GatedChart(context.chart, tool, grant)
+    try:
+        result: ToolResult = tool.run(arguments, replace(context, chart=gated))
+    except ToolRefused:
+        missing = "; ".join(map(not_granted, gated.refused))
+    else:
+        return result
+    return ToolResult(heading=f"{name.capitalize()}: unknown; {missing}")
