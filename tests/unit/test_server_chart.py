@@ -15,6 +15,7 @@ from builders.server_chart import Served, members, reading
 
 from medagent.errors import AuditError, ChartError
 from medagent.evidence import Role, Status
+from medagent_fhir.retrieval import ATTACHED_BYTES
 from medagent_fhir.server import ServerChart
 
 LABORATORY = "http://terminology.hl7.org/CodeSystem/observation-category|laboratory"
@@ -521,15 +522,29 @@ class TestAttachments:
         assert [(one.where, "404" in one.reason) for one in chart.skipped] == [("Binary/absent", True)]
 
     def test_the_newest_are_read_first(self) -> None:
+        years = (2012, *range(2020, 2012, -1))
         notes = [
             fhir.document_reference(
                 {"contentType": "text/plain", "url": f"Binary/b{year}"}, id=f"d{year}", at=f"{year}-01-01"
             )
-            for year in (2020, 2022, 2021)
+            for year in years
         ]
-        chart, ehr = self.provided(*notes, *(fhir.binary("bm90ZQ==", id=f"b{year}") for year in (2020, 2021, 2022)))
-        assert sorted(asked(ehr)[-3:]) == ["Binary/b2020", "Binary/b2021", "Binary/b2022"]
-        assert len(self.texts(chart)) == 3
+        chart, ehr = self.provided(*notes, *(fhir.binary("bm90ZQ==", id=f"b{year}") for year in years))
+        assert asked(ehr)[-1] == "Binary/b2012"
+        assert len(self.texts(chart)) == 9
+
+    def test_attachments_are_read_up_to_a_bound_and_the_rest_is_said(self) -> None:
+        half = "A" * (ATTACHED_BYTES // 2)
+        years = (2021, 2020)
+        notes = [
+            fhir.document_reference(
+                {"contentType": "text/plain", "url": f"Binary/b{year}"}, id=f"d{year}", at=f"{year}-01-01"
+            )
+            for year in years
+        ]
+        chart, _ = self.provided(*notes, *(fhir.binary(half, id=f"b{year}") for year in years))
+        assert len(self.texts(chart)) == 1
+        assert ["what is left for attachments" in one.reason for one in chart.skipped] == [True]
 
 
 class TestVersions:
