@@ -2,6 +2,7 @@
 """A launch from the EHR as a browser sees it, up to the page of its run: real sockets on both sides."""
 
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +12,8 @@ import httpx
 import pytest
 from builders.hospital import Hospital, hospital
 from builders.hospital_faults import status
-from builders.launching import Serving, listening, serving, smart_for
-from builders.program import SAMPLES
+from builders.launching import Serving, ehr_toml, listening, serving, smart_for
+from builders.program import SAMPLES, Program
 
 from medagent.canonical import parse_json
 
@@ -241,7 +242,7 @@ def test_closing_forgets_the_session_and_its_tokens(tmp_path: Path) -> None:
 
 
 def test_chart_text_is_text_and_never_markup(tmp_path: Path) -> None:
-    record = parse_json(SAMPLE.read_bytes())
+    record: Any = parse_json(SAMPLE.read_bytes())
     for entry in record["entry"]:
         if entry["resource"]["resourceType"] == "Patient":
             entry["resource"]["name"] = [{"text": "<script>alert(1)</script>\N{RIGHT-TO-LEFT OVERRIDE}x"}]
@@ -305,3 +306,38 @@ def test_every_call_stands_in_the_log_on_behalf_of_who_launched(tmp_path: Path) 
             if request.path.startswith("/fhir/") and "well-known" not in request.path
         ]
         assert len(calls) == len(asked)
+
+
+def test_serve_says_what_to_register_answers_and_ends_in_order(tmp_path: Path) -> None:
+    program = Program(tmp_path / "home")
+    with listening() as listener, hospital(SAMPLE, smart=smart_for(listener)) as ehr:
+        file = tmp_path / "ehrs.toml"
+        file.write_text(ehr_toml(ehr), "utf-8")
+        process = program.start("serve", "--port", "0", MEDAGENT_EHRS_FILE=str(file))
+        assert process.stderr is not None
+        first, second = (process.stderr.readline().decode() for _ in range(2))
+        url = first.split()[3]
+        assert f"redirect {url}/callback" in second
+        assert httpx.get(f"{url}/healthz", trust_env=False, timeout=60).json() == {"status": "ok"}
+        begun = httpx.get(f"{url}/launch", params={"iss": ehr.url, "launch": "canary"}, trust_env=False, timeout=60)
+        assert begun.status_code == 303
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, b"")
+        assert err == b""
+
+
+def test_serve_without_an_ehr_says_what_is_missing(tmp_path: Path) -> None:
+    ended = Program(tmp_path / "home").run("serve")
+    assert ended.returncode == 1
+    assert "MEDAGENT_EHRS_FILE" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_serve_beyond_this_machine_needs_a_public_url(tmp_path: Path) -> None:
+    with hospital() as ehr:
+        file = tmp_path / "ehrs.toml"
+        file.write_text(ehr_toml(ehr), "utf-8")
+        ended = Program(tmp_path / "home").run("serve", "--host", "::", "--port", "0", MEDAGENT_EHRS_FILE=str(file))
+    assert ended.returncode == 1
+    assert "MEDAGENT_PUBLIC_URL" in ended.stderr
