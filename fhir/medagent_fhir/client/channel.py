@@ -7,11 +7,9 @@ This is the one place that puts a token into a request, and that hands an answer
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
 from hashlib import sha256
 from itertools import count
-from typing import Literal, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import httpx
 from pydantic import SecretStr
@@ -28,10 +26,11 @@ from tenacity import (
 from medagent.clock import Clock
 from medagent.errors import AuthorizationError, FhirError
 from medagent_fhir.authorization import Authorization
-from medagent_fhir.calls import Call, Interaction, Recorder
-from medagent_fhir.client.addresses import Address, Base
-from medagent_fhir.client.bodies import FHIR_JSON, Said, beginning, media_type, said_in, unpacked, whole
+from medagent_fhir.calls import Call, Recorder
+from medagent_fhir.client.addresses import Base
+from medagent_fhir.client.bodies import Said, beginning, media_type, said_in, unpacked, whole
 from medagent_fhir.client.deadline import ends_at, seconds_left
+from medagent_fhir.client.exchange import Answer, Ask, Attempt
 from medagent_fhir.client.failures import Transient, connection_problem, refusal, seconds_of
 from medagent_fhir.client.limits import ClientLimits
 from medagent_fhir.client.shared import Shared
@@ -39,79 +38,6 @@ from medagent_fhir.client.shared import Shared
 T = TypeVar("T")
 _REFUSAL_BYTES = 65_536  # of an error's body, which is told, not used
 _NEVER = 86_400.0  # seconds; tenacity wants a number
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Ask:
-    """One call, before it is made."""
-
-    interaction: Interaction
-    name: str
-    """For messages, without patient data."""
-    address: Address
-    patient: str | None
-    """`Patient/id` whose chart it is about."""
-    method: Literal["GET", "POST", "DELETE"] = "GET"
-    body: str | None = None
-    media_type: str | None = None
-    """Of the body."""
-    accept: str = f"{FHIR_JSON}, application/json;q=0.9"
-    headers: tuple[tuple[str, str], ...] = ()
-    resource: str | None = None
-    """`Type/id`, where the call names one."""
-    expected: tuple[int, ...] = (200,)
-    """Statuses that give what was asked for."""
-    repeatable: bool = True
-    """Whether it only reads, so that it may be sent again where nobody knows whether it arrived."""
-    export: bool = False
-    """A step of a Bulk Data export, whose addresses lie anywhere on the server's origin."""
-    public: bool = False
-    """No token goes along."""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Answer:
-    """One answer, in full."""
-
-    status: int
-    headers: httpx.Headers
-    body: bytes
-    sha256: str
-    retrieved_at: datetime
-
-
-@dataclass(slots=True, repr=False)
-class Attempt:
-    """One exchange, while it goes on."""
-
-    ask: Ask
-    request_id: str
-    token_id: str | None
-    started_at: datetime
-    status: int | None = None
-    digest: str | None = None
-    failure: FhirError | None = None
-    """How it failed, if it did."""
-
-    def call(self, ended_at: datetime) -> Call:
-        """As it goes on record."""
-        ask, failure = self.ask, self.failure
-        return Call(
-            interaction=ask.interaction,
-            method=ask.method,
-            url=ask.address.url,
-            body=ask.body,
-            patient=ask.patient,
-            resource=ask.resource,
-            status=self.status,
-            failure=failure.failure if failure else None,
-            detail=(failure.outcome or str(failure)) if failure else "",
-            request_id=self.request_id,
-            token_id=self.token_id,
-            started_at=self.started_at,
-            ended_at=ended_at,
-            response_sha256=self.digest,
-        )
 
 
 class Channel:
@@ -365,8 +291,3 @@ def _bearer(token: SecretStr) -> str:
     if not (secret.isascii() and secret.isprintable() and secret.strip() == secret != ""):
         raise AuthorizationError("The access token holds signs that no HTTP header may hold")
     return f"Bearer {secret}"
-
-
-def recorded(answer_call: Call, failure: FhirError) -> Call:
-    """The same call, as one that failed after all."""
-    return replace(answer_call, failure=failure.failure, detail=failure.outcome or str(failure))

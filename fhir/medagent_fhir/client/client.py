@@ -18,8 +18,9 @@ from medagent_fhir.client.addresses import Base, segment, type_segment
 from medagent_fhir.client.bodies import FHIR_JSON
 from medagent_fhir.client.bulk import Export, ExportLevel
 from medagent_fhir.client.capabilities import Capabilities, stated_in
-from medagent_fhir.client.channel import Answer, Ask, Channel, recorded
+from medagent_fhir.client.channel import Channel
 from medagent_fhir.client.deadline import within
+from medagent_fhir.client.exchange import Answer, Ask, recorded
 from medagent_fhir.client.limits import ClientLimits
 from medagent_fhir.client.paging import Walk, pages
 from medagent_fhir.client.received import (

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from medagent.errors import FhirError
-from medagent_fhir.client.channel import Answer, Ask, Channel
+from medagent_fhir.client.channel import Channel
+from medagent_fhir.client.exchange import Answer, Ask
 from medagent_fhir.client.received import Received, Shape, named, received
 
 

@@ -10,7 +10,7 @@ import msgspec
 from medagent.errors import FhirError
 from medagent_fhir.calls import Call
 from medagent_fhir.client.bodies import JSON_TYPES, Bundle, Head, decoded, media_type, said_in
-from medagent_fhir.client.channel import Answer
+from medagent_fhir.client.exchange import Answer
 
 
 @dataclass(frozen=True, slots=True)
