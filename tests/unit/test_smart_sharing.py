@@ -132,6 +132,21 @@ def test_of_many_tasks_one_renews(vault: Vault, server: Server, clock: StandingC
     assert server.asked == ["token-0"]
 
 
+def test_a_failure_is_told_to_all_tasks_that_waited_and_tried_by_one(
+    vault: Vault, server: Server, clock: StandingClock
+) -> None:
+    put(vault, server)
+    clock.go_on(LIFE)
+    server.failing = [AuthorizationError("cannot be reached")] * 20
+    token = shared(vault, server)
+
+    async def story() -> list[str | BaseException]:
+        return await asyncio.gather(*(got(token) for _ in range(20)), return_exceptions=True)
+
+    assert {type(end) for end in asyncio.run(story())} == {AuthorizationError}
+    assert len(server.asked) == 1
+
+
 # standards: 14
 @pytest.mark.parametrize("one", [True, False], ids=["that share an authorization", "that have one each"])
 def test_of_many_threads_one_renews(vault: Vault, server: Server, clock: StandingClock, one: bool) -> None:
