@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`medagent serve`: the application behind a socket of this process. TLS, where it is needed, ends in front of it."""
+"""Serving: the application behind a socket of this process. TLS, where it is needed, ends in front of it."""
 
 import socket
 import sys
