@@ -178,13 +178,17 @@ def received(path: Path, name: str, bytes_left: int) -> bytes:
         raise ChartError(f"{name}: cannot be read ({error.strerror or 'input error'})") from error
 
 
-def split_document(name: str, data: bytes, contents: Contents, address: str | None = None) -> None:
-    """Takes a JSON document apart: a Bundle or one resource. `address`: where a server gave it."""
+def split_document(
+    name: str, data: bytes, contents: Contents, address: str | None = None, digest: str | None = None
+) -> None:
+    """Takes a JSON document apart: a Bundle or one resource. `address`: where a server gave it. `digest`: its SHA-256,
+    where it is known."""
     if data.startswith(_UTF16):
         raise ChartError(f"{name}: is UTF-16; FHIR JSON is UTF-8, convert it")
     if not _is_utf8(data):
         raise ChartError(f"{name}: {_NOT_UTF8}")
-    container = Container(name, hashlib.sha256(data).hexdigest(), contents.retrieved_at, whole_record=False)
+    digest = digest or hashlib.sha256(data).hexdigest()
+    container = Container(name, digest, contents.retrieved_at, whole_record=False)
     _split(container, "", data.removeprefix(_BOM), address, contents, depth=0)
 
 

@@ -11,6 +11,8 @@ from medagent_fhir.references import TARGETS, References
 from medagent_fhir.sensitivity import Sensitivity
 
 _NOWHERE = "the reference to its patient leads nowhere in this source"
+_Known = dict[tuple[str, str], Resource | None]
+"""Whom a reference means, by itself and the base of who refers: thousands of resources refer to a patient alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ def told_apart(contents: Contents, references: References) -> Owned:
     """All patients and what is theirs; what belongs to nobody for certain is noted as unread."""
     patients: dict[str, list[Resource]] = defaultdict(list)
     owned: dict[str, list[Resource]] = defaultdict(list)
-    owners: dict[tuple[str, str], str | None] = {}
+    known: _Known = {}
     for resource in contents.resources:
         if contents.deleted and resource.uri in contents.deleted:
             contents.unread.append(Unread(resource.where, "was deleted in its source", None))
@@ -62,14 +64,9 @@ def told_apart(contents: Contents, references: References) -> Owned:
         elif resource.subject is None:
             contents.unread.append(Unread(resource.where, "names no patient", resource.type))
         else:
-            base = (resource.full_url or "").rsplit("/", 2)[0]
-            asked = (resource.subject, base)
-            if asked not in owners:
-                found = references.find(resource.subject, "Patient", resource.full_url)
-                owners[asked] = found.uri if found else None
-            owner = owners[asked]
+            owner = _owner(resource, references, known)
             if owner is not None:
-                owned[owner].append(resource)
+                owned[owner.uri].append(resource)
             elif references.may_be_here(resource.subject, "Patient"):
                 contents.unread.append(Unread(resource.where, _NOWHERE, resource.type))
     provided = frozenset(resource.type for resource in contents.resources)
@@ -82,14 +79,15 @@ def of_one_patient(
     """What a search of one type for one patient gave of theirs, whose Patient is the only one among the references. It
     should be all of it, so the rest is noted as unread. `merged`: `Patient/id` of records that were merged with it."""
     owned: list[Resource] = []
+    known: _Known = {}
     for resource in contents.resources:
         if resource.type != resource_type:
             continue
         reason = resource.fault
         if reason is None and resource.subject is None:
             reason = "names no patient"
-        elif reason is None and resource.subject is not None:
-            if references.find(resource.subject, "Patient", resource.full_url) is not None:
+        elif reason is None:
+            if _owner(resource, references, known) is not None:
                 owned.append(resource)
                 continue
             reason = "belongs to a record that was merged with this one" if _named(resource) in merged else _NOWHERE
@@ -97,14 +95,27 @@ def of_one_patient(
     return owned
 
 
-def is_strangers(resource: Resource, references: References, merged: Collection[str]) -> bool:
+def holds_strangers(contents: Contents, references: References, merged: Collection[str]) -> bool:
     """Whether something that came in answer to a search for one patient is certainly somebody else's."""
+    known: _Known = {}
+    return any(_is_strangers(one, references, merged, known) for one in contents.resources)
+
+
+def _is_strangers(resource: Resource, references: References, merged: Collection[str], known: _Known) -> bool:
     if resource.type == "Patient":
         return references.find(resource.uri, "Patient", resource.full_url) is None and resource.uri not in merged
-    name = _named(resource)
-    if name is None or name in merged or resource.subject is None:
+    if resource.subject is None or _owner(resource, references, known) is not None:
         return False
-    return references.find(resource.subject, "Patient", resource.full_url) is None
+    name = _named(resource)
+    return name is not None and name not in merged
+
+
+def _owner(resource: Resource, references: References, known: _Known) -> Resource | None:
+    """The Patient that a resource's subject means."""
+    asked = (resource.subject or "", (resource.full_url or "").rsplit("/", 2)[0])
+    if asked not in known:
+        known[asked] = references.find(asked[0], "Patient", resource.full_url)
+    return known[asked]
 
 
 def _named(resource: Resource) -> str | None:

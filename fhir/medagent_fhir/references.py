@@ -96,9 +96,10 @@ class References:
         return self._identified(wanted, system, value)
 
     def _identified(self, wanted: str, system: str, value: str) -> Resource | None:
-        if self._by_identifier is None:
-            self._by_identifier = self._index_identifiers()
-        return self._by_identifier.get((wanted, system, value))
+        index = self._by_identifier  # pages are judged in threads, too
+        if index is None:
+            index = self._by_identifier = self._index_identifiers()
+        return index.get((wanted, system, value))
 
     def _index_identifiers(self) -> dict[tuple[str, str, str], Resource]:
         """An identifier that two resources share finds neither: it would be a guess."""

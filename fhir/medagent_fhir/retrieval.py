@@ -191,7 +191,7 @@ class Retrieval:
 
     def _one(self, given: Received, name: str) -> Resource | None:
         contents = Contents(given.retrieved_at)
-        split_document(name, given.body, contents, f"{self._client.base}/{name}")
+        split_document(name, given.body, contents, f"{self._client.base}/{name}", given.sha256)
         for resource in contents.resources:
             resource.raw = bytes(resource.raw)
             resource.version = resource.version or _version_in(given.etag)

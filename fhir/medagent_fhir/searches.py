@@ -13,7 +13,7 @@ from medagent.scopes import Narrowing
 from medagent_fhir.client import Capabilities, FhirClient, Received
 from medagent_fhir.containers import BYTES_SETTING, Contents, Resource, split_document
 from medagent_fhir.narrowings import checkable, granted
-from medagent_fhir.ownership import detach, is_strangers
+from medagent_fhir.ownership import detach, holds_strangers
 from medagent_fhir.references import References
 
 _BY_PATIENT_ALONE = frozenset({"AllergyIntolerance", "FamilyMemberHistory", "Immunization"})
@@ -115,8 +115,8 @@ class TypeSearch:
             again = await self._walked(queries, checked)
             walk, other = (walk, again) if again.error is not None and walk.error is None else (again, walk)
             self._budget.left += other.contents.bytes
-        if walk.is_shaken(self._type):
-            found.reasons.append(f"{self._type}: changed while it was read")
+            if walk.is_shaken(self._type):
+                found.reasons.append(f"{self._type}: changed while it was read")
         found.reasons += walk.reasons(self._type)
         walk.into(found.contents)
 
@@ -177,7 +177,7 @@ class _Walk:
         """Before the call goes on record: an answer that holds another patient's resource is refused as a whole."""
         contents = Contents(page.retrieved_at)
         try:
-            split_document(page.name, page.body, contents)
+            split_document(page.name, page.body, contents, digest=page.sha256)
         except FhirError:
             raise
         except ChartError as error:
@@ -185,9 +185,11 @@ class _Walk:
         whose = self._whose
         for said in contents.pages:
             self._learn_name(said.own_url, page.name.split(" ", 1)[0])
-        if any(is_strangers(one, whose.references, whose.merged) for one in contents.resources):
+        if holds_strangers(contents, whose.references, whose.merged):
             message = f"{page.name}: the server sent another patient's data; nothing of this answer is used"
             raise FhirError("foreign", message)
+        detach(contents)
+        contents.bytes = len(page.body)
         self._split = contents
 
     def _learn_name(self, own_url: str | None, resource_type: str) -> None:
@@ -199,8 +201,6 @@ class _Walk:
     async def _take(self, page: Received) -> None:
         contents, self._split = self._split, None
         assert contents is not None
-        contents.bytes = len(page.body)
-        detach(contents)
         if self._checked:
             await self._refuse_beyond(page, contents)
         self._starts.append(len(self.contents.resources))
@@ -228,14 +228,14 @@ class _Walk:
 
     def _has_twice(self, resource_type: str) -> bool:
         """Whether an id stands on two pages, or on one with two contents. Twice the same on one page is no change."""
-        seen: dict[str, tuple[int, str]] = {}
+        seen: dict[str, tuple[int, Resource]] = {}
         page = 0
         for place, resource in enumerate(self.contents.resources):
             while page + 1 < len(self._starts) and place >= self._starts[page + 1]:
                 page += 1
             if resource.type == resource_type and resource.id is not None:
-                here = (page, resource.sha256)
-                if seen.setdefault(resource.id, here) != here:
+                first, other = seen.setdefault(resource.id, (page, resource))
+                if first != page or other.raw != resource.raw:
                     return True
         return False
 
