@@ -38,6 +38,7 @@ from medagent_fhir.client.shared import Shared
 T = TypeVar("T")
 _REFUSAL_BYTES = 65_536  # of an error's body, which is told, not used
 _NEVER = 86_400.0  # seconds; tenacity wants a number
+_THREADED_BYTES = 2_000_000  # some 25 ms to take apart; what is longer would hold up all that the event loop serves
 
 
 class Channel:
@@ -62,7 +63,8 @@ class Channel:
         self._numbers = count(1)
 
     async def ask(self, ask: Ask, take: Callable[[Answer], T]) -> tuple[T, Call]:
-        """What `take` makes of the answer, and how the call went on record. `take` may raise FhirError."""
+        """What `take` makes of the answer, and how the call went on record. `take` may raise FhirError, and is called
+        in a thread where the answer is long."""
         return await self._repeated(ask, lambda token: self._attempt(ask, take, token))
 
     @asynccontextmanager
@@ -141,7 +143,7 @@ class Channel:
             attempt = self._begun(ask, token)
             async with self._ending(attempt):
                 answer = await self._answer(attempt, token)  # (2)
-                taken.append(take(answer))  # (3)
+                taken.append(await _taken(take, answer))  # (3)
         call = await self._record(attempt)  # (4)
         if attempt.failure is not None:
             raise attempt.failure
@@ -284,6 +286,13 @@ class Channel:
                 yield
         except TimeoutError:
             raise late from None
+
+
+async def _taken(take: Callable[[Answer], T], answer: Answer) -> T:
+    """What is made of an answer."""
+    if len(answer.body) <= _THREADED_BYTES:
+        return take(answer)
+    return await asyncio.to_thread(take, answer)
 
 
 def _bearer(token: SecretStr) -> str:
