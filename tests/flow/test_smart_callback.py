@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from builders.hospital import Hospital, hospital
 from builders.hospital_clients import REDIRECT
+from builders.hospital_faults import changed as changing
 from builders.hospital_grants import Smart, SmartBreak
-from builders.smart import BROWSER, Site, an_ehr, changed, pairs, site, to_token
+from builders.smart import BROWSER, READING, Site, an_ehr, changed, pairs, site, to_token
 from builders.store import Records
 from builders.vault import StandingClock
 
@@ -140,6 +141,19 @@ class TestTheCallback:
                         ours.finished(changed(ours.callback(ehr, None), iss=iss))
                 assert ours.launched(other).base == other.url
                 assert to_token(ehr) == []
+
+    # standards: 17
+    def test_is_of_the_ehr_of_its_state_though_its_iss_is_the_address_of_another(
+        self, ehr: Hospital, tmp_path: Path, clock: StandingClock
+    ) -> None:
+        """One authorization server for two EHRs, which calls itself by the address of the second."""
+        with hospital(smart=Smart(clock=clock)) as other:
+            ehr.on("smart-configuration", changing(lambda body: body.update(issuer=other.url)))
+            ehrs = [an_ehr(ehr.url, scopes=READING), an_ehr(other.url, name="south")]
+            with site(Records(tmp_path), ehrs, clock=clock) as ours:
+                session = ours.finished(changed(ours.callback(ehr, None), iss=other.url))
+        assert (session.ehr, session.base) == ("north", ehr.url)
+        assert other.requests == []
 
     def test_that_brings_an_error_tells_its_code_alone(self, ehr: Hospital, ours: Site) -> None:
         breaking(ehr, "denied")
