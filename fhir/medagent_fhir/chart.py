@@ -79,6 +79,7 @@ class SnapshotChart:
         for snapshot in snapshots:
             self._take(snapshot)
         self._newest = _newest(self._resources.values())
+        self._was_read = False
 
     def _grow(
         self,
@@ -88,9 +89,13 @@ class SnapshotChart:
         skipped: Iterable[Skipped],
     ) -> None:
         """Shows types that were not there. Readings that were given stay as they are, and so does what they name; who
-        asks again sees more."""
+        asks again sees more. Once something was read, `newest` and `past` stay, too: conclusions rest on them."""
+        past = self._past
         for snapshot in snapshots:
             self._take(snapshot)
+            past = past or snapshot.past
+        if not self._was_read:
+            self._newest, self._past = _newest(self._resources.values()), past
         self._completeness = completeness
         self._skipped = tuple(dict.fromkeys((*self._skipped, *skipped)))
         self._examined = {names: one for names, one in self._examined.items() if not set(names) & set(types)}
@@ -182,6 +187,7 @@ class SnapshotChart:
 
     def read(self, query: Query, value_sets: Mapping[str, ValueSet]) -> Reading:
         """Answers a query; the same query gives the same reading."""
+        self._was_read = True
         value_set = None
         if query.value_set is not None:
             try:
@@ -289,8 +295,8 @@ def _newest(groups: Iterable[Examined]) -> Interval | None:
 
 def _by_time(fact: Fact) -> tuple[bool, datetime | None, datetime | None, str]:
     if fact.time is None:
-        return True, None, None, fact.id
-    return False, fact.time.earliest, fact.time.latest, fact.id
+        return True, None, None, fact.sort_name
+    return False, fact.time.earliest, fact.time.latest, fact.sort_name
 
 
 def _pages(resources: Iterable[Resource]) -> tuple[str, ...]:

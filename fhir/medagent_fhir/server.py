@@ -37,6 +37,7 @@ from medagent_fhir.snapshots import (
 )
 
 PAGE = 200  # entries: some 300 KB, a few milliseconds of the event loop
+SECONDS = 120.0  # of what is read on demand at a time: somebody waits for the run meanwhile
 _WITH_TEXTS = ("DocumentReference", "DiagnosticReport")
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
@@ -54,10 +55,11 @@ class ServerChartSource:
         sensitivity: Sensitivity,
         bytes_max: int,
         count: int = PAGE,
+        seconds: float = SECONDS,
     ) -> None:
         """`client`: open, and of one run: it is bound to the first patient whose chart is asked for. `plan`: the types
         that are read before a chart is handed out. `bytes_max`: of all bodies of a chart together. `count`: entries
-        per page that are wished for."""
+        per page that are wished for. `seconds`: of what a chart reads on demand at a time."""
         self._client = client
         self._zone = zone
         self._clock = clock
@@ -65,6 +67,7 @@ class ServerChartSource:
         self._sensitivity = sensitivity
         self._bytes_max = bytes_max
         self._count = count
+        self._seconds = seconds
 
     async def chart(self, patient: str | None, as_of: AsOf) -> "ServerChart":
         """Reads one patient's chart. None: the patient of the launch. `latest`: the newest entry of the types of the
@@ -85,7 +88,7 @@ class ServerChartSource:
         fact, data = patient_of(
             [person], zone=self._zone, references=retrieval.references, sensitivity=self._sensitivity
         )
-        records = _Records(retrieval, self._zone, self._sensitivity)
+        records = _Records(retrieval, self._zone, self._sensitivity, self._seconds)
         taken = await records.fetched(self._plan)
         # (3)
         newest = (fact.end, *(one.record.newest() for one in taken.values()))
@@ -134,6 +137,8 @@ class _Records:
     retrieval: Retrieval
     zone: ZoneInfo
     sensitivity: Sensitivity
+    seconds: float
+    """Of what is read on demand at a time."""
 
     async def fetched(self, types: Sequence[str]) -> dict[str, _Taken]:
         """By type."""
@@ -199,15 +204,19 @@ class ServerChart(SnapshotChart):
         """Asks the server for what of these types was not read yet. `Binary`: the texts behind the documents that were
         read, newest first; from then on also behind those that are read later."""
         async with self._providing:
-            missing = [name for name in READERS if name in resource_types and name not in self._known]
-            if missing:
-                taken = await self._records.fetched(missing)
-                snapshots = await asyncio.to_thread(_snapshots_of, taken.values(), self.as_of)
-                self._grow(missing, snapshots, self._completeness_with(taken), self._skipped_of(taken))
-            self._wants_attachments = self._wants_attachments or "Binary" in resource_types
-            if self._wants_attachments:
-                await self._retrieval.attachments(self._documents())
-                self._grow((), (), self._completeness, self._skipped_of({}))
+            with FhirClient.within(self._records.seconds):
+                await self._provide(resource_types)
+
+    async def _provide(self, resource_types: Collection[str]) -> None:
+        missing = [name for name in READERS if name in resource_types and name not in self._known]
+        if missing:
+            taken = await self._records.fetched(missing)
+            snapshots = await asyncio.to_thread(_snapshots_of, taken.values(), self.as_of)
+            self._grow(missing, snapshots, self._completeness_with(taken), self._skipped_of(taken))
+        self._wants_attachments = self._wants_attachments or "Binary" in resource_types
+        if self._wants_attachments:
+            await self._retrieval.attachments(self._documents())
+            self._grow((), (), self._completeness, self._skipped_of({}))
 
     def _documents(self) -> Iterator[tuple[str, str, bytes]]:
         """What may carry attachments, the newest first and the undated last."""

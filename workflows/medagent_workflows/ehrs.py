@@ -57,7 +57,9 @@ class EhrSource:
             if as_of == "latest":
                 return await self.whole.chart(patient, as_of)
             chart = await self.planned.chart(patient, as_of)
-            return await self.whole.chart(patient, as_of) if threshold(chart, self.time_zone).old else chart
+            if threshold(chart, self.time_zone).old:
+                await chart.provide(tuple(READERS))
+            return chart
 
     @property
     def scopes(self) -> tuple[str, ...] | None:
@@ -195,6 +197,7 @@ async def _opened(
             sensitivity=sensitivity(settings),
             bytes_max=settings.input_bytes_max,
             count=settings.fhir_page,
+            seconds=settings.fhir_chart_seconds,
         )
         yield EhrSource(
             client=client,
