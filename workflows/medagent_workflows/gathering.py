@@ -51,9 +51,11 @@ def threshold(chart: Chart, time_zone: str) -> Threshold:
     unread = _unread(chart)
     # (5) Old data still count, but the reader knows.
     if chart.newest is None:
-        return Threshold(banners=(*unread, "The chart holds no dated clinical entry."), old=True)
+        what = "What was read of the chart" if unread else "The chart"
+        return Threshold(banners=(*unread, f"{what} holds no dated clinical entry."), old=True)
     if before(chart.newest, instant(subtract(chart.as_of, OLD))) is Truth.MET:
-        return Threshold(banners=(*unread, _age_of_chart(chart.newest, chart)), old=True)
+        what = "The newest clinical entry" + (" that was read" if unread else "")
+        return Threshold(banners=(*unread, f"{what} {_age_of_chart(chart.newest, chart)}"), old=True)
     return Threshold(banners=unread)
 
 
@@ -79,6 +81,6 @@ def _least_age(patient: Fact, chart: Chart, zone: ZoneInfo) -> int | None:
 def _age_of_chart(newest: Interval, chart: Chart) -> str:
     months = (chart.as_of - newest.latest) // timedelta(days=30.44)
     return (
-        f"The newest clinical entry is of {newest.text[:10]}, {months} months before the date asked about. "
+        f"is of {newest.text[:10]}, {months} months before the date asked about. "
         "What follows describes the chart as it stood then."
     )
