@@ -170,6 +170,7 @@ class _Walk:
                     self._has_room = False
                     return
                 await self._take(page)
+                del page  # not held while the next is waited for
         except ChartError as error:  # also where no token can be had
             self.error = error
 
@@ -243,7 +244,8 @@ class _Walk:
         """Why what was found is not everything."""
         found = []
         if self.error is not None:
-            found.append(f"{resource_type}: {str(self.error).removeprefix(f'{resource_type} page 1: ')}")
+            told = str(self.error).removeprefix(f"{resource_type}: ").removeprefix(f"{resource_type} page 1: ")
+            found.append(f"{resource_type}: {told}")
         if not self._has_room:
             found.append(f"{resource_type}: the chart has more bytes than {BYTES_SETTING} allows")
         if self._beyond:
