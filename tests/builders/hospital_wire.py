@@ -105,14 +105,15 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", 0)))
         listener = self.server.listener
-        with listener.answering():
+        with listener.answering():  # ends before the reply leaves: who has it may ask on at once
             reply = listener.respond(Asked(self.command, self.path, headers, body))
-            self._answer(reply, packs="gzip" in headers.get("accept-encoding", ""))
+            is_there = self._waited(None if reply.ends == "hang" else reply.delay)
+        self._answer(reply, is_there, packs="gzip" in headers.get("accept-encoding", ""))
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _any  # noqa: N815  # the names are the base class's
 
-    def _answer(self, reply: Reply, packs: bool) -> None:
-        if not self._waited(None if reply.ends == "hang" else reply.delay):
+    def _answer(self, reply: Reply, is_there: bool, packs: bool) -> None:
+        if not is_there:
             self.close_connection = True
         elif reply.ends == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

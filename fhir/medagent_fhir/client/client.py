@@ -173,6 +173,7 @@ class FhirClient:
 
         async for page in pages(self._channel, walk, first):
             yield page
+            del page  # not held while the next is waited for
 
     async def history(
         self, resource_type: str, id: str | None = None, *, since: datetime | None = None, count: int | None = None

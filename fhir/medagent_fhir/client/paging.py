@@ -32,11 +32,13 @@ async def pages(channel: Channel, walk: Walk, first: First | None = None) -> Asy
     ask, place, number = walk.ask, walk.place or walk.ask.address.url, 1
     while True:
         page = await _page(channel, walk, ask, number, first if number == 1 else None)
+        link = page.next
         yield page
-        if page.next is None:
+        if link is None:
             return
+        del page  # who waits for a slot holds no body, so that the limit of calls bounds their memory, too
         number += 1
-        ask = await _next(channel, walk, page.next, place, number, seen)
+        ask = await _next(channel, walk, link, place, number, seen)
         place = ask.address.url
 
 
