@@ -54,8 +54,8 @@ def test_links_are_followed_to_the_end(links: LinkStyle) -> None:
 
 
 def test_a_link_is_sent_back_byte_for_byte() -> None:
-    """httpx by itself would escape the bar and the braces."""
-    odd = "&x={a|b}^%7e+%2B'*"
+    """httpx by itself would escape the quotes and the brackets."""
+    odd = '&x={a|b}^%7e+%2B"<c>`*'
     with hospital(*observations(4), page=3) as ehr:
         ehr.on("_search", next_link(lambda url: url + odd))
         found(ehr.url)
