@@ -131,6 +131,12 @@ class Fact(Record):
     None: undated; such a fact is used and marked."""
     elements: tuple[Element, ...] = ()
 
+    @property
+    def sort_name(self) -> str:
+        """Puts facts of equal time in order: by name before bytes, since a server keeps the one and rewrites the other,
+        and never by the place in a file."""
+        return f"{self.source.uri} {self.statement} {self.id}"
+
     def element(self, role: str) -> Element | None:
         """The first element with this role."""
         return next((element for element in self.elements if element.role == role), None)

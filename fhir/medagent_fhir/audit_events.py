@@ -4,7 +4,6 @@
 import asyncio
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -59,27 +58,6 @@ class Auditor:
             body=audit_event(call, self.parties, self._actor),
         )
         await asyncio.shield(self._join(access))
-
-    async def refuse(self, tool: str, resource_type: str, *, patient: str, at: datetime) -> None:
-        """Records that a tool asked for what it may not have: a call that was refused here, so that none was made.
-        Durable on return. Raises AuditError."""
-        call = Call(
-            interaction="search-type",
-            method="GET",
-            url=f"{self.parties.server}/{resource_type}",
-            body=None,
-            patient=patient,
-            resource=None,
-            status=None,
-            failure="forbidden",
-            detail=f"the tool {tool} may not read {resource_type}: it was not granted, or the tool does not declare it",
-            request_id=f"{self.retrieval}.refused",
-            token_id=None,
-            started_at=at,
-            ended_at=at,
-            response_sha256=None,
-        )
-        await self.record(call)
 
     async def aclose(self) -> None:
         """Waits until what was handed over is written, also after a cancellation."""

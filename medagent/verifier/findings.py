@@ -76,7 +76,7 @@ def newest_values(facts: Sequence[Fact]) -> tuple[Fact, ...]:
 def by_time(fact: Fact) -> tuple[datetime, datetime, str]:
     """Order of dated facts."""
     assert fact.time is not None
-    return fact.time.latest, fact.time.earliest, fact.id
+    return fact.time.latest, fact.time.earliest, fact.sort_name
 
 
 def meets(fact: Fact, bounds: Iterable[tuple[Comparison, Decimal]], unit: str | None, analyte: str | None) -> Truth:

@@ -158,7 +158,7 @@ def in_window(facts: Sequence[Fact], window: str, slices: Slices) -> tuple[tuple
     """The values that lie in the window before `as_of`, oldest first, and those of which that is open."""
     places = [(fact, recently(fact.time, slices.evidence.as_of, window)) for fact in facts]
     inside = [fact for fact, place in places if place is Truth.MET]
-    inside.sort(key=lambda fact: (fact.time and fact.time.earliest, fact.time and fact.time.latest, fact.id))
+    inside.sort(key=lambda fact: (fact.time and fact.time.earliest, fact.time and fact.time.latest, fact.sort_name))
     return tuple(inside), tuple(fact for fact, place in places if place is Truth.UNKNOWN)
 
 

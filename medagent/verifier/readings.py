@@ -73,7 +73,7 @@ class Readings:
             raise Refused(STEP, f"{reading.id}: its newest entry is another one")
         if reading.id != reading_id(reading):
             raise Refused(STEP, f"{reading.id}: what it says was changed after it was made")
-        return tuple(sorted(members, key=lambda fact: (fact.time is None, fact.time and fact.time.earliest, fact.id)))
+        return tuple(sorted(members, key=_oldest_first))
 
     def _listed(self, reading: Reading) -> tuple[str, ...]:
         listed = self._slices.evidence.listings.get(reading.listing)
@@ -146,3 +146,7 @@ class Readings:
         entries = [fact for fact in facts if fact.status not in VOID and fact.status is not Status.PLANNED]
         times = [time for fact in entries if (time := fact.time or fact.visible) is not None]
         return max(times, key=lambda time: (time.latest, time.earliest), default=None)
+
+
+def _oldest_first(fact: Fact) -> tuple[bool, object, str]:
+    return fact.time is None, fact.time and fact.time.earliest, fact.sort_name

@@ -13,7 +13,7 @@ import pytest
 from builders import postgresql
 from builders.calls import PARTIES, failed, read, search
 from builders.program import Program
-from builders.store import ACTOR, NOON, PATIENT, TENANT, Records, record
+from builders.store import ACTOR, NOON, PATIENT, TENANT, FixedClock, Records, record
 
 from medagent.accesses import Access
 from medagent.errors import AuditError
@@ -21,6 +21,7 @@ from medagent.store import EventFilter, Store
 from medagent_fhir.audit_events import Auditor
 from medagent_fhir.balp import audit_event
 from medagent_fhir.calls import Call
+from medagent_fhir.refusals import Refusals
 
 
 @pytest.fixture
@@ -133,7 +134,8 @@ def test_each_run_has_a_retrieval_of_its_own_unless_it_is_told_one(store: Store)
 def test_what_a_tool_was_refused_is_on_record(store: Store) -> None:
     async def run() -> None:
         async with auditor(store, request="request-1") as one:
-            await one.refuse("read_notes", "DocumentReference", patient=PATIENT, at=NOON)
+            refused = Refusals(one, base="https://ehr.example/fhir", patient=PATIENT, clock=FixedClock(NOON))
+            await refused("read_notes", "DocumentReference")
 
     asyncio.run(run())
     (event,) = store.audit_events(TENANT, EventFilter(type="scope_refused"))
@@ -143,7 +145,7 @@ def test_what_a_tool_was_refused_is_on_record(store: Store) -> None:
     said = body["audit_event"]
     assert isinstance(said, dict)
     assert said["outcome"] == "8"
-    assert "read_notes may not read DocumentReference" in said["outcomeDesc"]
+    assert "read_notes was refused here: patient/DocumentReference.rs was not granted" in said["outcomeDesc"]
 
 
 # standards: 48

@@ -22,7 +22,18 @@ PACKAGES = {
     "medagent_tools": ROOT / "tools" / "medagent_tools",
     "medagent_workflows": ROOT / "workflows" / "medagent_workflows",
 }
-SLOW_TO_IMPORT = ("langgraph", "sqlalchemy", "psycopg", "aiosqlite", "fastapi", "fhir")
+SLOW_TO_IMPORT = (
+    "langgraph",
+    "sqlalchemy",
+    "psycopg",
+    "aiosqlite",
+    "fastapi",
+    "fhir",
+    "httpx",
+    "jinja2",
+    "joserfc",
+    "uvicorn",
+)
 
 
 @pytest.fixture(scope="session")

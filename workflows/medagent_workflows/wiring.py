@@ -106,6 +106,7 @@ def chart_source(location: str, settings: Settings, clock: Clock, *, partial: bo
         clock=clock,
         partial=partial,
         bytes_max=settings.input_bytes_max,
+        sensitivity=sensitivity(settings),
     )
 
 

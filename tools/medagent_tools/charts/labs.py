@@ -136,8 +136,8 @@ def _overview(reader: ChartReader, groups: Mapping[_Analyte, list[Fact]], argume
 
 def _recency(fact: Fact) -> tuple[bool, float, str]:
     if fact.time is None:
-        return True, 0, fact.id
-    return False, -fact.time.latest.timestamp(), fact.id
+        return True, 0, fact.sort_name
+    return False, -fact.time.latest.timestamp(), fact.sort_name
 
 
 def _course(reader: ChartReader, name: str, arguments: ListLabsArguments) -> ToolResult:

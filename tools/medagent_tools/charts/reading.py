@@ -125,14 +125,14 @@ def none_found(readings: Sequence[Reading], by_words: bool = False) -> Line:
 
 
 def newest_first(facts: Iterable[Fact]) -> list[Fact]:
-    """By time, undated last, then by id: the place in a file never decides (clinical: 7)."""
+    """By time, undated last, then by name: the place in a file never decides (clinical: 7)."""
     return sorted(facts, key=_age_order, reverse=True)
 
 
 def _age_order(fact: Fact) -> tuple[datetime, datetime, str]:
     if fact.time is None:
-        return EARLIEST, EARLIEST, fact.id
-    return fact.time.latest, fact.time.earliest, fact.id
+        return EARLIEST, EARLIEST, fact.sort_name
+    return fact.time.latest, fact.time.earliest, fact.sort_name
 
 
 class WordSearch:

@@ -174,7 +174,7 @@ class Collector:
 
 
 def newest(facts: Iterable[Fact]) -> Fact | None:
-    """The fact with the newest time: the latest end, then the latest start, then the id. Undated come last."""
+    """The fact with the newest time: the latest end, then the latest start, then the name. Undated come last."""
     return max(facts, key=_age_order, default=None)
 
 
@@ -185,5 +185,5 @@ def oldest_first(facts: Iterable[Fact]) -> tuple[Fact, ...]:
 
 def _age_order(fact: Fact) -> tuple[bool, datetime, datetime, str]:
     if fact.time is None:
-        return (False, EARLIEST, EARLIEST, fact.id)
-    return (True, fact.time.latest, fact.time.earliest, fact.id)
+        return (False, EARLIEST, EARLIEST, fact.sort_name)
+    return (True, fact.time.latest, fact.time.earliest, fact.sort_name)

@@ -274,7 +274,7 @@ def is_questionable(fact: Fact, value_set: ValueSet | None) -> bool:
 
 def _from_start(fact: Fact) -> tuple[object, object, str]:
     time = _time(fact)
-    return (time.earliest, time.latest, fact.id)
+    return (time.earliest, time.latest, fact.sort_name)
 
 
 def _time(fact: Fact) -> Interval:
