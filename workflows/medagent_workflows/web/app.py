@@ -169,9 +169,8 @@ class _Pages:
         """The page of a run. In shadow nothing of it is shown, nor read (clinical: 14)."""
         if session.context.need_patient_banner:
             said["banner"] = await asyncio.to_thread(self._banner, ended)
-        stage = self._services.stage
-        if stage == "shadow":
-            return page(request, "shadow.html", stage=stage, dossier=ended.dossier, **said)
+        if ended.stage == "shadow":
+            return page(request, "shadow.html", stage=ended.stage, dossier=ended.dossier, **said)
         dossier = await asyncio.to_thread(self._dossier, ended, actor_of(session))
         return page(request, "recommendations.html", page=page_of(dossier), dossier=dossier.id, **said)
 

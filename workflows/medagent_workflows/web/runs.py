@@ -7,11 +7,13 @@ What a run found is in the store alone; here it is known by id, for as long as t
 import asyncio
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from medagent.errors import AuthorizationError, MedAgentError
 from medagent.records import Dossier
 from medagent_fhir.smart import EhrRegistry, Launcher, SmartSession
+from medagent_fhir.smart.addresses import is_loopback
 from medagent_workflows.ehrs import Entrance, open_launched
 from medagent_workflows.reasoning.services import Models
 from medagent_workflows.recommending import recommend
@@ -30,6 +32,8 @@ class Ended:
     dossier: str
     patient_sha256: str | None
     """Of the Patient resource as it was read. None: it was not."""
+    stage: str
+    """In which the run was made; `shadow` shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +109,25 @@ class Runs:
         if ehr is None:
             raise AuthorizationError(f"EHR {session.ehr}: the site does no longer work with it")
         entrance = Entrance(actor=actor_of(session), patient=patient, has_model=self._models is not None)
-        async with open_launched(self._services, self._launcher, ehr, session, entrance) as source:
+        services = staged(self._services, ehr.issuer)
+        async with open_launched(services, self._launcher, ehr, session, entrance) as source:
             recorded = await recommend(
-                self._services,
+                services,
                 source,
                 patient=patient,
-                as_of=self._services.clock.now(),
+                as_of=services.clock.now(),
                 actor=entrance.actor,
                 models=self._models,
             )
-        return Ended(recorded.dossier.id, _patient_sha256(recorded.dossier))
+        return Ended(recorded.dossier.id, _patient_sha256(recorded.dossier), recorded.dossier.mode.stage)
+
+
+def staged(services: Services, issuer: str) -> Services:
+    """With the stage in which the charts of an EHR are screened. A demonstration shows clinicians what nobody approved:
+    that is for an EHR on this machine, and real patients are in others (clinical: 14)."""
+    if services.stage != "demo" or is_loopback(urlsplit(issuer).hostname):
+        return services
+    return replace(services, settings=services.settings.model_copy(update={"stage": "shadow"}))
 
 
 def _name(session: SmartSession) -> str:
