@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two guards that keep a struggling server from being asked more: a circuit breaker and a budget of retries.
+"""A circuit breaker: it keeps a struggling model server from being asked more.
 
-Both count; neither sleeps, sends or looks at a clock of its own. They belong to one event loop.
+It counts; it neither sleeps, sends nor looks at a clock of its own. It belongs to one event loop.
 """
 
 import time
@@ -67,24 +67,3 @@ class Breaker:
             self._failures += 1
             if probe or self._failures >= self._limit:
                 self._open_until = self._monotonic() + self._pause
-
-
-class RetryBudget:
-    """Retries are paid from what calls pay in, so that they add at most that share to the load of an outage."""
-
-    def __init__(self, *, share: float = 0.2, reserve: float = 5.0) -> None:
-        self._share = share
-        self._most = reserve
-        """What can be saved up. It is there at the start, so that a quiet process may retry at all."""
-        self._balance = reserve
-
-    def pay_in(self) -> None:
-        """For each call, before its first attempt."""
-        self._balance = min(self._most, self._balance + self._share)
-
-    def take(self) -> bool:
-        """For each retry: whether it may be made."""
-        if self._balance < 1.0:
-            return False
-        self._balance -= 1.0
-        return True

@@ -2,16 +2,13 @@
 """What a status, or a broken connection, is told as."""
 
 import ssl
-from datetime import UTC, datetime
 
 import httpx
 import pytest
 
 from medagent.errors import FhirFailure
 from medagent_fhir.client.bodies import Said
-from medagent_fhir.client.failures import Transient, connection_problem, refusal, seconds_of
-
-NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+from medagent_fhir.client.failures import Transient, connection_problem, refusal
 
 
 @pytest.mark.parametrize(
@@ -74,19 +71,3 @@ def test_a_certificate_that_is_not_trusted_is_told_as_that_and_not_tried_again()
 
     assert not isinstance(told, Transient)
     assert "MEDAGENT_FHIR_CA_FILE" in str(told)
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        (None, 0),
-        ("7", 7),
-        ("Mon, 05 Jan 2026 12:00:30 GMT", 30),
-        ("Mon, 05 Jan 2026 11:00:00 GMT", 0),
-        ("soon", 0),
-        ("-3", 0),
-        ("²", 0),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float) -> None:
-    assert seconds_of(header, NOW) == seconds

@@ -3,7 +3,6 @@
 
 import base64
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from medagent.model.exchange import Message, ModelRequest, Picture, Sampling, To
 from medagent.model.vllm import replies
 from medagent.model.vllm.bodies import completion_body, conversation_body
 from medagent.model.vllm.channel import server_root
-from medagent.model.vllm.failures import Transient, refusal, seconds_of
+from medagent.model.vllm.failures import Transient, refusal
 
 LABS = ToolSpec(name="labs", description="Laboratory values", parameters={"type": "object", "properties": {}})
 PICTURE = Picture(media_type="image/png", data=b"\x89PNG", evidence="image-1")
@@ -188,22 +187,3 @@ def test_overload_and_breakdown_may_pass(status: int) -> None:
 
 def test_who_is_told_to_wait_for_long_does_not_wait() -> None:
     assert not isinstance(refusal(429, "", retry_after=3600.0), Transient)
-
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        pytest.param(None, 0.0, id="absent"),
-        pytest.param("7", 7.0, id="seconds"),
-        pytest.param("Sun, 01 Mar 2026 12:00:30 GMT", 30.0, id="a date"),
-        pytest.param("Sun, 01 Mar 2026 11:00:00 GMT", 0.0, id="a date that has passed"),
-        pytest.param("soon", 0.0, id="neither"),
-        pytest.param("-5", 0.0, id="less than nothing"),
-        pytest.param("9" * 400, 999_999_999.0, id="more than a double holds"),
-    ],
-)
-def test_retry_after_is_read(header: str | None, seconds: float) -> None:
-    assert seconds_of(header, NOON) == seconds

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A struggling server is not asked more: the circuit breaker and the budget of retries."""
+"""A struggling model server is not asked more: the circuit breaker."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from medagent.errors import ModelError
-from medagent.model.breaker import Breaker, RetryBudget
+from medagent.model.breaker import Breaker
 
 
 @dataclass
@@ -124,19 +124,3 @@ def test_a_probe_that_is_cancelled_leaves_the_place_to_the_next() -> None:
     fails(breaker, KeyboardInterrupt())
     _answers(breaker)
     assert not is_open(breaker)
-
-
-def test_retries_are_at_most_their_share_of_calls() -> None:
-    budget = RetryBudget(share=0.2, reserve=5)
-    taken = 0
-    for _ in range(1000):
-        budget.pay_in()
-        taken += sum(budget.take() for _ in range(3))
-    assert 200 <= taken <= 205, "a fifth of the calls and the reserve"
-
-
-def test_quiet_times_save_up_no_more_than_the_reserve() -> None:
-    budget = RetryBudget(share=0.2, reserve=5)
-    for _ in range(1000):
-        budget.pay_in()
-    assert [budget.take() for _ in range(6)] == [True] * 5 + [False]

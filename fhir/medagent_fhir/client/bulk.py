@@ -14,11 +14,11 @@ import httpx
 import msgspec
 
 from medagent.errors import FhirError
+from medagent.retries import seconds_of
 from medagent_fhir.client.addresses import Address, absolute
 from medagent_fhir.client.bodies import JSON_TYPES, NDJSON_TYPES, decoded, media_type
 from medagent_fhir.client.channel import Channel
 from medagent_fhir.client.exchange import Answer, Ask
-from medagent_fhir.client.failures import seconds_of
 
 ExportLevel = str
 """`system`, `Patient`, or `Group/id`."""

@@ -25,13 +25,14 @@ from tenacity import (
 
 from medagent.clock import Clock
 from medagent.errors import AuthorizationError, FhirError
+from medagent.retries import seconds_of
 from medagent_fhir.authorization import Authorization
 from medagent_fhir.calls import Call, Recorder
 from medagent_fhir.client.addresses import Base
 from medagent_fhir.client.bodies import Said, beginning, media_type, said_in, unpacked, whole
 from medagent_fhir.client.deadline import ends_at, seconds_left
 from medagent_fhir.client.exchange import Answer, Ask, Attempt
-from medagent_fhir.client.failures import Transient, connection_problem, refusal, seconds_of
+from medagent_fhir.client.failures import Transient, connection_problem, refusal
 from medagent_fhir.client.limits import ClientLimits
 from medagent_fhir.client.shared import Shared
 

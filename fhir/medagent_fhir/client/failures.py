@@ -6,15 +6,13 @@ hold the request with its token, so none is chained.
 """
 
 import ssl
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from medagent.errors import FhirError, FhirFailure
+from medagent.retries import RETRY_AFTER_MAX
 from medagent_fhir.client.bodies import Said
 
-RETRY_AFTER_MAX = 60.0  # seconds; who is told to wait for longer is better told that the server is busy
 _OVERLOADED = frozenset({429, 503})
 _BROKEN = frozenset({502, 504})
 _REDIRECTS = frozenset({300, 301, 302, 303, 305, 307, 308})
@@ -39,7 +37,7 @@ class Transient(FhirError):
     """Least seconds until then, as the server asks."""
 
 
-def connection_problem(error: httpx.RequestError, name: str) -> FhirError:
+def connection_problem(error: httpx.RequestError | ssl.SSLError, name: str) -> FhirError:
     """By the kind of error alone."""
     if _is_of_tls(error):
         return FhirError(
@@ -88,16 +86,3 @@ def _is_of_tls(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def seconds_of(retry_after: str | None, now: datetime) -> float:
-    """What a Retry-After header asks for (RFC 9110, 10.2.3): seconds, or a date. 0 where it asks for nothing."""
-    if retry_after is None:
-        return 0.0
-    if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after[:9])
-    try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return 0.0
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())

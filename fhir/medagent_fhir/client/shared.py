@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import httpx
 
 from medagent.errors import SettingsError
-from medagent.model.breaker import RetryBudget
+from medagent.retries import RetryBudget
 from medagent_fhir.client.addresses import Base
 from medagent_fhir.client.capabilities import Capabilities
 from medagent_fhir.client.limits import ClientLimits

@@ -21,8 +21,9 @@ from tenacity import (
 
 from medagent.clock import Clock
 from medagent.errors import ModelError, ModelFailure, SettingsError
-from medagent.model.breaker import Breaker, RetryBudget
-from medagent.model.vllm.failures import Transient, connection_problem, refusal, seconds_of
+from medagent.model.breaker import Breaker
+from medagent.model.vllm.failures import Transient, connection_problem, refusal
+from medagent.retries import RetryBudget, seconds_of
 
 T = TypeVar("T")
 CONNECT_SECONDS = 5.0  # a server on the hospital's own network takes a connection at once or is not there

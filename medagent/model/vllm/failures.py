@@ -6,14 +6,12 @@ word of the server's is passed on, and no foreign error is chained.
 """
 
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import httpx
 
 from medagent.errors import ModelError
+from medagent.retries import RETRY_AFTER_MAX
 
-RETRY_AFTER_MAX = 60.0  # seconds; who is told to wait for longer is better told that the model is unavailable
 _OVERLOADED = frozenset({429, 503})
 _BROKEN = frozenset({408, 500, 502, 504})
 # vLLM: "This model's maximum context length is …", "max_completion_tokens=… cannot be greater than max_model_len=…",
@@ -64,16 +62,3 @@ _HINTS = {
 } | dict.fromkeys(
     (301, 302, 303, 307, 308), "It points elsewhere, which is not followed: set MEDAGENT_MODEL_URL to where it ends"
 )
-
-
-def seconds_of(retry_after: str | None, now: datetime) -> float:
-    """What a Retry-After header asks for (RFC 9110, 10.2.3): seconds, or a date. 0 where it asks for nothing."""
-    if retry_after is None:
-        return 0.0
-    if retry_after.isascii() and retry_after.isdigit():
-        return float(retry_after[:9])
-    try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return 0.0
-    return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
