@@ -43,6 +43,6 @@ def seconds_of(retry_after: str | None, now: datetime) -> float:
         return float(retry_after[:9])
     try:
         moment = parsedate_to_datetime(retry_after)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for an offset of many days
         return 0.0
     return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())

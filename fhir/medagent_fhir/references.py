@@ -60,7 +60,7 @@ class References:
 
     def _find(self, reference: str, wanted: str, origin: str | None) -> Resource | None:
         if reference.startswith("identifier|"):
-            _, system, value = reference.split("|", 2)
+            system, _, value = reference.removeprefix("identifier|").partition("|")
             return self._identified(wanted, system, value)
         if "?" in reference:
             return self._conditional(reference, wanted)
@@ -96,6 +96,8 @@ class References:
         return self._identified(wanted, system, value)
 
     def _identified(self, wanted: str, system: str, value: str) -> Resource | None:
+        if not value:
+            return None  # a system alone identifies nobody
         index = self._by_identifier  # pages are judged in threads, too
         if index is None:
             index = self._by_identifier = self._index_identifiers()

@@ -5,6 +5,7 @@ This is the one place that puts a token into a request, and that hands an answer
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -186,19 +187,26 @@ class Channel:
     @asynccontextmanager
     async def _ending(self, attempt: Attempt) -> AsyncIterator[None]:
         """Around an exchange: how it fails ends as `attempt.failure`. The HTTP library's errors end here altogether,
-        for they hold the request with its token. Who stops us has that on record, too."""
+        for they hold the request with its token. Who stops us has that on record, too, and so has what we cannot
+        deal with."""
         name = attempt.ask.name
         try:
             async with asyncio.timeout_at(self._ends()):
                 yield
         except TimeoutError:
             attempt.failure = FhirError("deadline", f"{name}: the server did not answer in time", status=attempt.status)
-        except httpx.RequestError as error:
+        except (httpx.RequestError, ssl.SSLError) as error:  # once hands are shaken, those of TLS come as they are
             attempt.failure = connection_problem(error, name)
         except FhirError as error:
             attempt.failure = error
-        except asyncio.CancelledError:
-            attempt.failure = FhirError("deadline", f"{name}: the call was stopped here before its answer was there")
+        except BaseException as error:  # also a fault of ours: the call was made all the same
+            if isinstance(error, asyncio.CancelledError):
+                problem = FhirError("deadline", f"{name}: the call was stopped here before its answer was there")
+            else:
+                problem = FhirError(
+                    "invalid", f"{name}: the answer could not be dealt with here; nothing of it is used"
+                )
+            attempt.failure = problem
             await asyncio.shield(self._record(attempt))
             raise
 

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An EHR, or what somebody wrote into its charts, that tries to get more than it should: every call stays on record,
+and nothing is taken for the patient's that is not."""
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from builders import fhir
+from builders.fhir_client import Recording, asked
+from builders.hospital import hospital
+from builders.hospital_faults import Fault, changed, status
+from builders.hospital_tls import server_context, write_authority
+from builders.server_chart import Served, reading
+
+from medagent.errors import FhirError
+from medagent_fhir.client import FhirClient
+
+RESULT = fhir.observation("4548-4", "6.5", "%", id="o")
+
+
+def subject(reference: str) -> Fault:
+    """Rewrites what the first result says of whom it is."""
+    return changed(lambda bundle: bundle["entry"][0]["resource"].update(subject={"reference": reference}))
+
+
+@contextmanager
+def broken_after_the_handshake(folder: Path) -> Iterator[str]:
+    """An origin that is trusted, and then sends a record that nobody can decrypt."""
+    context = server_context(folder, "own")
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            session = context.wrap_bio(incoming, outgoing, server_side=True)
+            while session.version() is None:
+                try:
+                    session.do_handshake()
+                except ssl.SSLWantReadError:
+                    connection.sendall(outgoing.read())
+                    incoming.write(connection.recv(65_536))
+            connection.sendall(outgoing.read())
+            connection.recv(65_536)
+            connection.sendall(b"\x17\x03\x03\x00\x20" + b"?" * 32)
+
+    server = threading.Thread(target=serve, daemon=True)
+    with listener:
+        server.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/fhir"
+        server.join(5)
+
+
+class TestEveryCallIsOnRecord:
+    """standards: 46"""
+
+    @pytest.mark.parametrize("reference", ["identifier|", "identifier|urn:numbers", "identifier|||"], ids=repr)
+    def test_whatever_a_resource_says_of_whom_it_is(self, reference: str) -> None:
+        with hospital(fhir.patient(identifier=[{"system": "urn:numbers"}]), RESULT) as ehr:
+            ehr.on("Observation", subject(reference))
+            served = Served(ehr.url, plan=("Observation",))
+            chart = served.read()
+
+            assert len(served.calls) == len(ehr.requests)
+        assert reading(chart, "Observation").examined == 0
+
+    def test_whenever_the_server_wants_to_be_asked_again(self) -> None:
+        with hospital(fhir.patient(), RESULT) as ehr:
+            ehr.on("Observation", status(503, retry_after="Mon, 01 Jan 2024 00:00:00 +99999999999999"))
+            served = Served(ehr.url, plan=("Observation",))
+            chart = served.read()
+
+            assert len(served.calls) == len(ehr.requests)
+        assert not reading(chart, "Observation").complete
+
+    def test_where_tls_breaks_after_the_handshake(self, tmp_path: Path) -> None:
+        recording = Recording()
+        ca_file = write_authority(tmp_path)
+
+        async def read(client: FhirClient) -> None:
+            await client.read("Patient", "patient-1")
+
+        with broken_after_the_handshake(tmp_path) as base, pytest.raises(FhirError, match="TLS") as told:
+            asked(base, read, recording=recording, ca_file=ca_file)
+
+        assert told.value.failure == "unavailable"
+        assert [call.failure for call in recording.calls] == ["unavailable"]
+
+    def test_where_a_fault_of_ours_ends_it(self) -> None:
+        recording = Recording()
+
+        async def search(client: FhirClient) -> None:
+            def judge(_: object) -> None:
+                raise ZeroDivisionError
+
+            async for _ in client.search("Observation", [("patient", "patient-1")], judge=judge):
+                pytest.fail("nothing is handed out")
+
+        with hospital(fhir.patient(), RESULT) as ehr, pytest.raises(ZeroDivisionError):
+            asked(ehr.url, search, recording=recording)
+
+        assert recording.outcomes == [("search-type", 200, "invalid")]
