@@ -6,20 +6,17 @@ and the JSON Pointer of the resource in it, let anybody find a cited resource ag
 """
 
 import codecs
-import gzip
 import hashlib
-import os
 import re
 import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import msgspec
 
 from medagent.errors import ChartError
+from medagent_fhir.complaints import NOT_UTF8, complaint, malformed
 from medagent_fhir.wire import BareHead, Bundle, Entry, Head, LooseBundle, Outcome
 
 BYTES_SETTING = "MEDAGENT_INPUT_BYTES_MAX"
@@ -27,8 +24,6 @@ BYTES_SETTING = "MEDAGENT_INPUT_BYTES_MAX"
 _CHUNK = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_NOT_UTF8 = "holds bytes that are not UTF-8"
-_LINES = (".ndjson", ".jsonl")
 _NESTED_BUNDLES = 3  # a batch response holds searchsets; deeper is nobody's export
 
 _head = msgspec.json.Decoder(Head)
@@ -47,10 +42,6 @@ ANY_TYPE = "*"
 
 class NotFhir(ChartError):
     """A file is JSON of something else."""
-
-
-class TooLarge(ChartError):
-    """The source exceeds what may be read."""
 
 
 class Container(msgspec.Struct, gc=False):
@@ -147,37 +138,6 @@ class Contents:
     bytes: int = 0
 
 
-def is_lines(path: Path) -> bool:
-    """Whether the name says NDJSON."""
-    return path.name.removesuffix(".gz").endswith(_LINES)
-
-
-def is_json(path: Path) -> bool:
-    """Whether the name says JSON."""
-    return path.name.removesuffix(".gz").endswith(".json")
-
-
-def received(path: Path, name: str, bytes_left: int) -> bytes:
-    """The bytes of a file after decompression; refused as soon as they exceed what may be read."""
-    too_large = f"{name}: more bytes than {BYTES_SETTING} allows; raise it, or give less at once"
-    try:
-        if not path.name.endswith(".gz"):
-            if path.stat().st_size > bytes_left:
-                raise TooLarge(too_large)
-            return path.read_bytes()
-        data = bytearray()
-        with gzip.open(path) as file:
-            while part := file.read(_CHUNK):
-                if len(data) + len(part) > bytes_left:
-                    raise TooLarge(too_large)
-                data += part
-        return bytes(data)
-    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ChartError(f"{name}: is not a whole gzip file; fetch it again") from error
-    except OSError as error:
-        raise ChartError(f"{name}: cannot be read ({error.strerror or 'input error'})") from error
-
-
 def split_document(
     name: str, data: bytes, contents: Contents, address: str | None = None, digest: str | None = None
 ) -> None:
@@ -186,7 +146,7 @@ def split_document(
     if data.startswith(_UTF16):
         raise ChartError(f"{name}: is UTF-16; FHIR JSON is UTF-8, convert it")
     if not _is_utf8(data):
-        raise ChartError(f"{name}: {_NOT_UTF8}")
+        raise ChartError(f"{name}: {NOT_UTF8}")
     digest = digest or hashlib.sha256(data).hexdigest()
     container = Container(name, digest, contents.retrieved_at, whole_record=False)
     _split(container, "", data.removeprefix(_BOM), address, contents, depth=0)
@@ -201,7 +161,7 @@ def split_lines(name: str, data: bytes, contents: Contents) -> None:
         if not content:
             continue
         if not _is_utf8(line):
-            contents.unread.append(Unread(f"{name} line {number}", _NOT_UTF8, ANY_TYPE))
+            contents.unread.append(Unread(f"{name} line {number}", NOT_UTF8, ANY_TYPE))
             continue
         digest = hashlib.sha256(line).hexdigest()
         container = Container(f"{name} line {number}", digest, contents.retrieved_at, whole_record=False)
@@ -373,99 +333,3 @@ def _id_in(full_url: str | None) -> str | None:
 def _where(name: str, pointer: str, uri: str) -> str:
     entries = " ".join(f"entry {number}" for number in re.findall(r"/entry/(\d+)", pointer))
     return " ".join(part for part in (name, entries, uri) if part)
-
-
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?:key in )?\$\.?(?P<path>[^`]*)`)?$", re.DOTALL)
-
-
-def complaint(error: msgspec.ValidationError) -> str:
-    """msgspec's message the other way round, without values: `code.coding[0].code: expected str, got int`."""
-    match = _AT.match(str(error))
-    if match is None or not match["what"].startswith(("Expected", "Object missing", "Object contains")):
-        return "has an element of the wrong type"
-    what = match["what"].replace("`", "").replace(" | null", "")
-    what = what[0].lower() + what[1:]
-    return f"{match['path']}: {what}" if match["path"] else what
-
-
-def malformed(error: Exception) -> str:
-    """Why bytes are not JSON, without quoting them."""
-    if isinstance(error, RecursionError):
-        return "nests too deeply"
-    if isinstance(error, UnicodeDecodeError):
-        return _NOT_UTF8
-    position = re.search(r"\(byte (\d+)\)", str(error))
-    if "truncated" in str(error):
-        return "is not whole JSON: it ends in the middle"
-    return f"is not JSON: malformed at byte {position[1]}" if position else "is not JSON"
-
-
-def read_source(path: Path, bytes_max: int, retrieved_at: datetime) -> Contents:
-    """Everything in a file or folder. A file that cannot be read at all is an error if it was named, and skipped
-    with its reason if it lies in a folder; it may have held anything, so then no reading is complete."""
-    contents = Contents(retrieved_at)
-    if path.is_file():
-        _read_file(path, path.name, contents, bytes_max)
-    elif path.is_dir():
-        _read_folder(path, contents, bytes_max)
-    elif path.exists():
-        raise ChartError(f"{path}: is neither a file nor a folder; save what it gives to a file first")
-    else:
-        raise ChartError(f"{path}: no such file or folder")
-    return contents
-
-
-def _files(folder: Path, contents: Contents) -> list[Path]:
-    """Every file below a folder, sorted. What may not be entered or followed may hold anything of the chart."""
-
-    def closed(error: OSError) -> None:
-        name = os.path.relpath(error.filename, folder)
-        contents.unread.append(Unread(name, f"cannot be entered ({error.strerror})", ANY_TYPE))
-
-    found = []
-    for place, folders, names in os.walk(folder, onerror=closed):
-        found += [Path(place, name) for name in names]
-        for linked in (path for name in folders if (path := Path(place, name)).is_symlink()):
-            reason = "is a link to a folder, which is not followed; name that folder itself"
-            contents.unread.append(Unread(str(linked.relative_to(folder)), reason, ANY_TYPE))
-    return sorted(found)
-
-
-def _read_folder(folder: Path, contents: Contents, bytes_max: int) -> None:
-    for path in _files(folder, contents):
-        name = str(path.relative_to(folder))
-        if not is_lines(path) and not is_json(path):
-            if looks_like_json(path):
-                contents.unread.append(Unread(name, "looks like JSON, but its name does not say so", None))
-            continue
-        if not os.path.isfile(path):  # pathlib's own raises where a folder may be listed and not entered
-            contents.unread.append(Unread(name, "is no file that can be read, or leads to none", ANY_TYPE))
-            continue
-        try:
-            _read_file(path, name, contents, bytes_max)
-        except NotFhir as error:
-            contents.unread.append(Unread(name, str(error).removeprefix(f"{name}: "), None))
-        except TooLarge:
-            raise
-        except ChartError as error:
-            contents.unread.append(Unread(name, str(error).removeprefix(f"{name}: "), ANY_TYPE))
-
-
-def _read_file(path: Path, name: str, contents: Contents, bytes_max: int) -> None:
-    data = received(path, name, bytes_max - contents.bytes)
-    contents.bytes += len(data)
-    if is_lines(path):
-        split_lines(name, data, contents)
-    else:
-        split_document(name, data, contents)
-
-
-def looks_like_json(path: Path) -> bool:
-    """Whether a file starts as JSON does. One that cannot be opened does not."""
-    if not os.path.isfile(path):
-        return False
-    try:
-        with path.open("rb") as file:
-            return file.read(64).lstrip(_BOM + b" \t\r\n")[:1] in (b"{", b"[")
-    except OSError:
-        return False

@@ -15,8 +15,9 @@ from medagent.chart import AsOf
 from medagent.clock import Clock
 from medagent.errors import ChartError
 from medagent_fhir.chart import Completeness, SnapshotChart, skips
-from medagent_fhir.containers import ANY_TYPE, Contents, read_source
+from medagent_fhir.containers import ANY_TYPE, Contents
 from medagent_fhir.documents import Attachments
+from medagent_fhir.folders import read_source
 from medagent_fhir.ownership import Owned, detach, targets, told_apart
 from medagent_fhir.references import References
 from medagent_fhir.sensitivity import Sensitivity, withheld

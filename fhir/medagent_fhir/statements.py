@@ -17,7 +17,8 @@ from medagent.errors import ChartError, TimeError
 from medagent.evidence import Coding, Element, Fact, Role, SourceRef, Status, fact_id
 from medagent.intervals import Interval, parse
 from medagent.units import Quantity
-from medagent_fhir.containers import Resource, Slice, Unread, complaint, malformed
+from medagent_fhir.complaints import complaint, malformed
+from medagent_fhir.containers import Resource, Slice, Unread
 from medagent_fhir.references import References
 from medagent_fhir.wire import Amount, Code, Concept, Span
 
