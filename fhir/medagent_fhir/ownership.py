@@ -110,6 +110,11 @@ def _is_strangers(resource: Resource, references: References, merged: Collection
     return name is not None and name not in merged
 
 
+def is_of_another(reference: str, references: References) -> bool:
+    """Whether a reference certainly means another Patient than the one among the references."""
+    return references.find(reference, "Patient", None) is None and _patient_named(reference) is not None
+
+
 def _owner(resource: Resource, references: References, known: _Known) -> Resource | None:
     """The Patient that a resource's subject means."""
     asked = (resource.subject or "", (resource.full_url or "").rsplit("/", 2)[0])
@@ -119,8 +124,13 @@ def _owner(resource: Resource, references: References, known: _Known) -> Resourc
 
 
 def _named(resource: Resource) -> str | None:
-    """`Patient/id`, as the last two parts of what it refers to. None: it refers to no Patient by an id."""
-    plain = (resource.subject or "").split("/_history/", 1)[0]
+    """The Patient whom a resource's subject names."""
+    return _patient_named(resource.subject or "")
+
+
+def _patient_named(reference: str) -> str | None:
+    """`Patient/id`, as the last two parts of a reference. None: it names no Patient by an id."""
+    plain = reference.split("/_history/", 1)[0]
     if plain.startswith(("identifier|", "#", "urn:")) or "?" in plain:
         return None
     name = "/".join(plain.rsplit("/", 2)[-2:])

@@ -20,7 +20,7 @@ from medagent_fhir import wire
 from medagent_fhir.client import FhirClient, Received
 from medagent_fhir.containers import Contents, Resource, Unread, split_document
 from medagent_fhir.documents import linked
-from medagent_fhir.ownership import of_one_patient, targets
+from medagent_fhir.ownership import is_of_another, of_one_patient, targets
 from medagent_fhir.references import References
 from medagent_fhir.searches import Budget, TypeSearch, Whose
 from medagent_fhir.sensitivity import Sensitivity
@@ -36,6 +36,7 @@ _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _medicated = msgspec.json.Decoder(wire.Medicated)
 _medication = msgspec.json.Decoder(wire.Medication)
 _patient = msgspec.json.Decoder(wire.Patient)
+_binary = msgspec.json.Decoder(wire.Binary)
 _Given = TypeVar("_Given")
 
 
@@ -139,7 +140,8 @@ class Retrieval:
             found = await search.found(narrowings, contents)
         except ChartError as error:  # of the capabilities: pages tell theirs themselves
             return Fetched(reasons=(f"{name}: {error}",))
-        included = [one for one in targets(contents.resources, self._sensitivity) if one.type != "Patient"]
+        came_along = targets(contents.resources, self._sensitivity)
+        included = [one for one in came_along if one.type == "Medication" and may_include]
         self.references.add(included)
         resources = of_one_patient(contents, name, self.references, whose.merged)
         return Fetched(resources, included, contents.unread, tuple(found.reasons))
@@ -171,12 +173,26 @@ class Retrieval:
         return await self._shared("Medication", id, self._client.read("Medication", id))
 
     async def _binary(self, id: str) -> None:
-        found = await self._shared("Binary", id, self._client.binary(id))
+        found = await self._shared("Binary", id, self._own_binary(id))
         if found is not None and self._attached.spend(len(found.raw)):
             self.references.add(targets([found], self._sensitivity))
         elif found is not None:
             self._attached.left = 0
             self._skip(f"Binary/{id}", "was not read: it exceeds what is left for attachments")
+
+    async def _own_binary(self, id: str) -> Received:
+        """A Binary has no subject, but may say whose access rules hold for it: another patient's is not used. FhirError
+        `foreign` then, which is on record."""
+        given = await self._client.binary(id)
+        try:
+            context = decode(_binary, given.body).security_context
+        except ElementError:  # it carries no text that can be read
+            context = None
+        if context is not None and context.reference and is_of_another(context.reference, self.references):
+            message = f"Binary/{id}: belongs to another patient; nothing of it is used"
+            await self._client.refuse(given, "foreign", message)
+            raise FhirError("foreign", message)
+        return given
 
     async def _shared(self, kind: str, id: str, asked: Awaitable[Received]) -> Resource | None:
         """One resource that others refer to. What cannot be read is said."""

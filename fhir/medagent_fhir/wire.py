@@ -382,3 +382,4 @@ class Identified(Wire):
 class Binary(Wire):
     content_type: str | None = None
     data: str | None = None
+    security_context: Reference | None = None

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from builders import fhir
 from builders.fhir_client import Recording, asked
-from builders.hospital import hospital
+from builders.hospital import Hospital, hospital
 from builders.hospital_faults import Fault, changed, status
 from builders.hospital_tls import server_context, write_authority
 from builders.server_chart import Served, reading
 
 from medagent.errors import FhirError
 from medagent_fhir.client import FhirClient
+from medagent_fhir.server import ServerChart
 
 RESULT = fhir.observation("4548-4", "6.5", "%", id="o")
 
@@ -105,3 +106,53 @@ class TestEveryCallIsOnRecord:
             asked(ehr.url, search, recording=recording)
 
         assert recording.outcomes == [("search-type", 200, "invalid")]
+
+
+NOTE = fhir.document_reference({"contentType": "text/plain", "url": "Binary/b"}, id="d")
+
+
+def note_text(ehr: Hospital) -> tuple[list[str], list[str], Served]:
+    """The texts behind the notes, why the rest is missing, and what went on record."""
+
+    async def read(chart: ServerChart) -> tuple[list[str], list[str]]:
+        await chart.provide(("DocumentReference", "Binary"))
+        texts = [text.text for id in reading(chart, "DocumentReference").members for text in chart.texts(id)]
+        return texts, [one.reason for one in chart.skipped]
+
+    served = Served(ehr.url, plan=())
+    return *served.use(read), served
+
+
+class TestNothingOfOthers:
+    @pytest.mark.parametrize(
+        ("owner", "is_ours"),
+        [
+            (None, True),
+            ("Patient/patient-1", True),
+            ("Patient/patient-1/_history/1", True),
+            ("DocumentReference/d", True),
+            ("Patient/somebody-else", False),
+            ("https://elsewhere.example/fhir/Patient/patient-1", False),
+        ],
+        ids=repr,
+    )
+    def test_a_text_under_another_patients_access_rules_is_refused(self, owner: str | None, is_ours: bool) -> None:
+        context = {"securityContext": {"reference": owner}} if owner is not None else {}
+        with hospital(fhir.patient(), NOTE, fhir.binary("bm90ZQ==", id="b") | context) as ehr:
+            texts, skipped, served = note_text(ehr)
+
+        failures = [call.failure for call in served.calls if call.resource == "Binary/b"]
+        assert texts == (["note"] if is_ours else [])
+        assert failures == ([None] if is_ours else [None, "foreign"])
+        assert skipped == ([] if is_ours else ["belongs to another patient; nothing of it is used"])
+
+    def test_a_drug_that_comes_along_ungranted_is_not_used(self) -> None:  # standards: 11
+        drug = fhir.medication("6809", id="m")
+        order = fhir.medication_request(None, means={"reference": "Medication/m"})
+        along = changed(lambda bundle: bundle["entry"].append({"resource": drug, "search": {"mode": "include"}}))
+        scopes = ("patient/Patient.rs", "patient/MedicationRequest.rs")
+        with hospital(fhir.patient(), order) as ehr:
+            ehr.on("MedicationRequest", along)
+            chart = Served(ehr.url, plan=("MedicationRequest",), scopes=scopes).read()
+
+        assert [chart.fact(id).codings for id in reading(chart, "MedicationRequest").members] == [()]
