@@ -24,6 +24,7 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,12 +36,12 @@ from medagent.errors import SettingsError
 _SENSITIVITY = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 _CONFIDENTIALITY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 _OTHER_NAMES = {
-    "http://hl7.org/fhir/v3/ActCode": _SENSITIVITY,
-    "urn:oid:2.16.840.1.113883.5.4": _SENSITIVITY,
-    "http://hl7.org/fhir/v3/Confidentiality": _CONFIDENTIALITY,
-    "urn:oid:2.16.840.1.113883.5.25": _CONFIDENTIALITY,
+    "http://hl7.org/fhir/v3/actcode": _SENSITIVITY.lower(),
+    "2.16.840.1.113883.5.4": _SENSITIVITY.lower(),
+    "http://hl7.org/fhir/v3/confidentiality": _CONFIDENTIALITY.lower(),
+    "2.16.840.1.113883.5.25": _CONFIDENTIALITY.lower(),
 }
-"""Names that the two code systems had before R4, or have in other standards of HL7."""
+"""Names that the two code systems had before R4, or have in other standards of HL7, in lower case."""
 
 _SENSITIVE = """
     ETH GDIS HIV MST PREGNANT SCA SDV SEX SPI BH COGN DVD EMOTDIS MH PSY PSYTHPN SUD ETHUD OPIOIDUD STD TBOO VIO
@@ -124,15 +125,13 @@ class _Codes:
     @classmethod
     def of(cls, texts: Iterable[str]) -> "_Codes":
         """Out of `system|code`."""
-        pairs = [
-            (_OTHER_NAMES.get(system, system), code) for system, _, code in (text.partition("|") for text in texts)
-        ]
+        pairs = [(_one_name(system), code) for system, _, code in (text.partition("|") for text in texts)]
         exact = frozenset(pair for pair in pairs if not pair[1].endswith("*"))
         begun = tuple((system, code[:-1]) for system, code in pairs if code.endswith("*"))
         return cls(
             exact,
             begun,
-            frozenset(code for system, code in exact if system in (_SENSITIVITY, _CONFIDENTIALITY)),
+            frozenset(code for system, code in exact if system in _OTHER_NAMES.values()),
             frozenset(code.encode() for _, code in exact),
             tuple(code.encode() for _, code in begun),
         )
@@ -150,10 +149,19 @@ class _Codes:
         """Whether a coding is one of these."""
         if system is None:
             return is_label and code in self.labels
-        system = _OTHER_NAMES.get(system, system)
+        system = _one_name(system)
         return (system, code) in self.exact or any(
             system == of and code.startswith(beginning) for of, beginning in self.begun
         )
+
+
+@lru_cache(maxsize=1_024)
+def _one_name(system: str) -> str:
+    """One name for a code system, however a resource writes it: with https, in other capitals, with a version, with a
+    slash at its end. Two systems whose names differ in no more than that are not worth showing what is withheld."""
+    plain = system.strip().partition("|")[0].rstrip("/").lower().removeprefix("urn:oid:")
+    plain = re.sub("^https:", "http:", plain)
+    return _OTHER_NAMES.get(plain, plain)
 
 
 class Sensitivity:

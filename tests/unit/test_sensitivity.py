@@ -101,6 +101,29 @@ def test_a_label_cannot_be_hidden_by_another_way_to_write_it(plain: str, written
     assert Sensitivity.default().withholds(text.replace(plain, written).encode(), "Condition")
 
 
+SPELLINGS = (
+    pytest.param(CONFIDENTIALITY.replace("http:", "https:"), id="with https"),
+    pytest.param(f"{CONFIDENTIALITY}/", id="with a slash at its end"),
+    pytest.param(f"{CONFIDENTIALITY}|2.2.0", id="with a version"),
+    pytest.param(CONFIDENTIALITY.upper(), id="in capitals"),
+    pytest.param(f" {CONFIDENTIALITY}", id="behind a space"),
+    pytest.param("2.16.840.1.113883.5.25", id="as a bare OID"),
+)
+
+
+# clinical: 19
+@pytest.mark.parametrize("system", SPELLINGS)
+def test_a_label_cannot_be_hidden_by_another_way_to_write_its_system(system: str) -> None:
+    assert withheld_from(Sensitivity.default(), labelled(label("R", system)))
+
+
+@pytest.mark.parametrize(
+    "system", [f"{fhir.ICD10CM}/", f"{fhir.ICD10CM}|2024", fhir.ICD10CM.replace("http:", "https:")]
+)
+def test_a_sites_code_cannot_be_hidden_so_either(site: Sensitivity, system: str) -> None:
+    assert withheld_from(site, fhir.condition("F11.20", system=system))
+
+
 def test_what_cannot_be_told_is_withheld() -> None:
     deep = b'{"code":"SUD","extension":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     assert Sensitivity.default().withholds(deep, "Condition")
