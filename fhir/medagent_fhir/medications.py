@@ -12,7 +12,7 @@ import msgspec
 
 from medagent.evidence import VOID, Coding, Element, Role, Status
 from medagent_fhir.containers import Resource
-from medagent_fhir.statements import ElementError, Parts, Source, decode
+from medagent_fhir.statements import ElementError, Parts, Source, Withheld, decode
 from medagent_fhir.statuses import STATUSES
 from medagent_fhir.wire import (
     Drug,
@@ -154,6 +154,8 @@ class _Walk:
             target = next((raw for raw in contained if decode(_contained_head, raw).id == name[1:]), None)
         else:
             found = self._source.references.find(name, "Medication", origin.full_url)
+            if found is not None and found.raw == b"":
+                raise Withheld("medicationReference", "what it means is not shown here")
             target, origin = (found.raw, found) if found else (None, origin)
             if found is not None:
                 consulted = self._source.shared.consulted.setdefault(self._source.resource.sha256, {})

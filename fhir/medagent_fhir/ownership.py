@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from medagent_fhir.clinical import READERS
 from medagent_fhir.containers import Contents, Resource, Unread
 from medagent_fhir.references import TARGETS, References
@@ -36,11 +38,14 @@ def detach(contents: Contents) -> None:
 
 
 def targets(resources: Iterable[Resource], sensitivity: Sensitivity) -> Iterator[Resource]:
-    """What references may mean. A Patient is withheld where its chart is asked for, others here."""
+    """What references may mean. What is withheld stands there without its bytes: it says nothing, and who refers to it
+    is withheld with it. A Patient is withheld where its chart is asked for."""
     for resource in resources:
         if resource.type not in TARGETS:
             continue
-        if resource.type == "Patient" or not sensitivity.withholds(bytes(resource.raw), resource.type):
+        if resource.type != "Patient" and sensitivity.withholds(bytes(resource.raw), resource.type):
+            yield msgspec.structs.replace(resource, raw=b"", _digest=None)
+        else:
             yield resource
 
 

@@ -23,7 +23,7 @@ from medagent_fhir.containers import Container, Resource, Slice, Unread
 from medagent_fhir.patients import patient_fact
 from medagent_fhir.references import References
 from medagent_fhir.sensitivity import Sensitivity
-from medagent_fhir.statements import ElementError, Parts, Shared, Source
+from medagent_fhir.statements import ElementError, Parts, Shared, Source, Withheld
 
 _KEPT = 5_000  # resources whose statements are not decoded again for their facts: 7 MB, all of an ordinary chart
 _ENDED = (Status.DONE, Status.INACTIVE)
@@ -113,12 +113,14 @@ class Record:
             if resource.sha256 in seen:  # the same bytes twice are one resource
                 continue
             seen.add(resource.sha256)
-            if sensitivity.withholds(bytes(resource.raw), resource.type):
-                record.withheld[resource.type] = record.withheld.get(resource.type, 0) + 1
-                continue
             source = Source(resource, patient, shared)
             try:
+                if sensitivity.withholds(bytes(resource.raw), resource.type):
+                    raise Withheld(resource.type, "is not shown here")
                 stated = READERS[resource.type](source)
+            except Withheld:
+                record.withheld[resource.type] = record.withheld.get(resource.type, 0) + 1
+                continue
             except ElementError as error:
                 source.remark(str(error))
                 continue

@@ -34,6 +34,10 @@ class ElementError(ChartError):
         super().__init__(f"{element}: {reason}")
 
 
+class Withheld(ElementError):
+    """A resource says what another says that is not shown here by the site's policy."""
+
+
 _Told = tuple[tuple[Coding, ...], tuple[Element, ...]]
 
 

@@ -139,6 +139,27 @@ def test_what_is_withheld_is_not_in_the_chart_and_counts_as_unknown() -> None:
     assert chart.read(Query(resource_types=("Observation",)), {}).complete, "nothing is withheld of another type"
 
 
+MIXTURE = {
+    "resourceType": "Medication",
+    "id": "mixture",
+    "ingredient": [{"itemReference": {"reference": "Medication/m"}}],
+}
+
+
+# clinical: 19
+@pytest.mark.parametrize("order", [fhir.medication_request, fhir.medication_statement, fhir.medication_dispense])
+@pytest.mark.parametrize("name", ["m", "mixture"])
+def test_who_names_a_withheld_drug_is_withheld_with_it(order: Any, name: str) -> None:
+    drug = fhir.medication("6813", id="m") | {"meta": {"security": [label("SUD")]}}
+    told = order(None, means={"reference": f"Medication/{name}", "display": "Methadone"})
+    chart = open_chart([told, order("6809"), drug, MIXTURE])
+
+    reading = chart.read(Query(resource_types=(told["resourceType"],)), {})
+    assert reading.examined == 1
+    assert reading.incomplete_because == (f"{told['resourceType']}: {withheld(1)}",)
+    assert "Methadone" not in "".join(chart.fact(member).model_dump_json() for member in reading.members)
+
+
 # A site's own.
 
 SITE = f"""
