@@ -17,7 +17,7 @@ from medagent.errors import AuditError, ChartError, FhirError
 from medagent.records import Skipped
 from medagent.scopes import Grant
 from medagent_fhir import wire
-from medagent_fhir.client import FhirClient, Received
+from medagent_fhir.client import FhirClient, Received, TooLong
 from medagent_fhir.containers import Contents, Resource, Unread, split_document
 from medagent_fhir.documents import linked
 from medagent_fhir.ownership import is_of_another, of_one_patient, targets
@@ -25,9 +25,6 @@ from medagent_fhir.references import References
 from medagent_fhir.searches import Budget, TypeSearch, Whose
 from medagent_fhir.sensitivity import Sensitivity
 from medagent_fhir.statements import ElementError, decode
-
-ATTACHED_BYTES = 20_000_000
-"""Of all Binaries of one chart: as much as one search of its notes reads."""
 
 _AT_ONCE = 8  # Binaries; the client's own limit is the server's
 _DEPTH = 4  # Medications within Medications: a mixture of mixtures is rare
@@ -56,9 +53,17 @@ class Retrieval:
     """Fetches one patient's resources, for one chart."""
 
     def __init__(
-        self, client: FhirClient, patient: str, *, sensitivity: Sensitivity, budget: Budget, count: int
+        self,
+        client: FhirClient,
+        patient: str,
+        *,
+        sensitivity: Sensitivity,
+        budget: Budget,
+        attached_max: int,
+        count: int,
     ) -> None:
-        """`patient`: its id. `count`: entries per page that are wished for."""
+        """`patient`: its id. `attached_max`: bytes of all its attachments. `count`: entries per page that are wished
+        for."""
         self.references = References()
         self.key = f"Patient/{patient}"
         self.skipped: list[Skipped] = []
@@ -69,7 +74,8 @@ class Retrieval:
         self._count = count
         self._whose: Whose | None = None
         self._tried: set[str] = set()
-        self._attached = Budget(ATTACHED_BYTES)
+        self._attached_max = attached_max
+        self._attached = Budget(attached_max)
 
     @property
     def patient(self) -> Resource:
@@ -120,11 +126,11 @@ class Retrieval:
         ids = list(wanted)
         for start in range(0, len(ids), _AT_ONCE):
             if self._attached.left <= 0:
-                reason = f"was not read: attachments are read up to {ATTACHED_BYTES} bytes, the newest first"
+                reason = f"was not read: attachments are read up to {self._attached_max} bytes, the newest first"
                 for id in ids[start:]:
                     self._skip(f"Binary/{id}", reason)
                 return
-            await side_by_side([self._binary(id) for id in ids[start : start + _AT_ONCE]])
+            await self._attach(ids[start : start + _AT_ONCE])
 
     async def _type(self, name: str) -> Fetched:
         whose = self._whose
@@ -170,20 +176,37 @@ class Retrieval:
         return self._id_here(reference, "Medication")
 
     async def _medication(self, id: str) -> Resource | None:
-        return await self._shared("Medication", id, self._client.read("Medication", id))
+        found = await self._shared("Medication", id, self._client.read("Medication", id))
+        if isinstance(found, TooLong):
+            self._skip(f"Medication/{id}", str(found).removeprefix(f"Medication/{id}: "))
+            return None
+        return found
 
-    async def _binary(self, id: str) -> None:
-        found = await self._shared("Binary", id, self._own_binary(id))
-        if found is not None and self._attached.spend(len(found.raw)):
-            self.references.add(targets([found], self._sensitivity))
-        elif found is not None:
-            self._attached.left = 0
-            self._skip(f"Binary/{id}", "was not read: it exceeds what is left for attachments")
+    async def _attach(self, ids: Sequence[str]) -> None:
+        """Binaries, the first ones first.
 
-    async def _own_binary(self, id: str) -> Received:
+        Steps: (1) side by side each has an equal share of the bytes that are left, so that together they never hold
+        more; (2) who needs more is asked for again, alone; (3) what does not fit ends it, also for what comes later.
+        """
+        found = await side_by_side([self._binary(id, self._attached.left // len(ids)) for id in ids])  # (1)
+        for id, one in zip(ids, found, strict=True):
+            if isinstance(one, TooLong) and len(ids) > 1 and self._attached.left:
+                one = await self._binary(id, self._attached.left)  # (2)
+            if one is None:
+                continue
+            if isinstance(one, Resource) and self._attached.spend(len(one.raw)):
+                self.references.add(targets([one], self._sensitivity))
+            else:
+                self._attached.left = 0  # (3)
+                self._skip(f"Binary/{id}", "was not read: it exceeds what is left for attachments")
+
+    async def _binary(self, id: str, bytes_max: int) -> Resource | TooLong | None:
+        return await self._shared("Binary", id, self._own_binary(id, bytes_max))
+
+    async def _own_binary(self, id: str, bytes_max: int) -> Received:
         """A Binary has no subject, but may say whose access rules hold for it: another patient's is not used. FhirError
         `foreign` then, which is on record."""
-        given = await self._client.binary(id)
+        given = await self._client.binary(id, bytes_max=bytes_max)
         try:
             context = decode(_binary, given.body).security_context
         except ElementError:  # it carries no text that can be read
@@ -194,13 +217,15 @@ class Retrieval:
             raise FhirError("foreign", message)
         return given
 
-    async def _shared(self, kind: str, id: str, asked: Awaitable[Received]) -> Resource | None:
-        """One resource that others refer to. What cannot be read is said."""
+    async def _shared(self, kind: str, id: str, asked: Awaitable[Received]) -> Resource | TooLong | None:
+        """One resource that others refer to. What cannot be read is said, but for what is too long."""
         try:
             given = await asked
             if self._budget.spend(len(given.body)):
                 return self._one(given, f"{kind}/{id}")
             self._skip(f"{kind}/{id}", "was not read: the chart is as large as it may be")
+        except TooLong as error:
+            return error
         except ChartError as error:
             self._skip(f"{kind}/{id}", str(error).removeprefix(f"{kind}/{id}: "))
         return None

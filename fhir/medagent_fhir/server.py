@@ -37,6 +37,7 @@ from medagent_fhir.snapshots import (
 )
 
 PAGE = 200  # entries: some 300 KB, a few milliseconds of the event loop
+ATTACHED_BYTES = 20_000_000  # as much as one search of a chart's notes reads
 SECONDS = 120.0  # of what is read on demand at a time: somebody waits for the run meanwhile
 _WITH_TEXTS = ("DocumentReference", "DiagnosticReport")
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
@@ -54,18 +55,21 @@ class ServerChartSource:
         plan: Collection[str],
         sensitivity: Sensitivity,
         bytes_max: int,
+        attached_max: int = ATTACHED_BYTES,
         count: int = PAGE,
         seconds: float = SECONDS,
     ) -> None:
         """`client`: open, and of one run: it is bound to the first patient whose chart is asked for. `plan`: the types
-        that are read before a chart is handed out. `bytes_max`: of all bodies of a chart together. `count`: entries
-        per page that are wished for. `seconds`: of what a chart reads on demand at a time."""
+        that are read before a chart is handed out. `bytes_max`: of all bodies of a chart together.
+        `attached_max`: bytes of its attachments. `count`: entries per page that are wished for. `seconds`: of what a
+        chart reads on demand at a time."""
         self._client = client
         self._zone = zone
         self._clock = clock
         self._plan = tuple(name for name in dict.fromkeys(plan) if name in READERS)
         self._sensitivity = sensitivity
         self._bytes_max = bytes_max
+        self._attached_max = attached_max
         self._count = count
         self._seconds = seconds
 
@@ -82,7 +86,12 @@ class ServerChartSource:
         self._client.bound_to(f"Patient/{id}")
         # (2)
         retrieval = Retrieval(
-            self._client, id, sensitivity=self._sensitivity, budget=Budget(self._bytes_max), count=self._count
+            self._client,
+            id,
+            sensitivity=self._sensitivity,
+            budget=Budget(self._bytes_max),
+            attached_max=self._attached_max,
+            count=self._count,
         )
         person = await retrieval.read_patient()
         fact, data = patient_of(

@@ -64,6 +64,7 @@ class Served:
     """`Patient/id` of the launch."""
     sensitivity: Sensitivity = field(default_factory=Sensitivity.default)
     bytes_max: int = 100_000_000
+    attached_max: int = 20_000_000
     count: int = 200
     recording: Recording = field(default_factory=Recording)
     bodies: dict[str, bytes] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Served:
                 plan=self.plan,
                 sensitivity=self.sensitivity,
                 bytes_max=self.bytes_max,
+                attached_max=self.attached_max,
                 count=self.count,
             )
             return await use(await source.chart(patient, as_of))

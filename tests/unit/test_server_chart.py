@@ -15,7 +15,6 @@ from builders.server_chart import Served, members, reading
 
 from medagent.errors import AuditError, ChartError
 from medagent.evidence import Role, Status
-from medagent_fhir.retrieval import ATTACHED_BYTES
 from medagent_fhir.server import ServerChart
 
 LABORATORY = "http://terminology.hl7.org/CodeSystem/observation-category|laboratory"
@@ -533,18 +532,38 @@ class TestAttachments:
         assert asked(ehr)[-1] == "Binary/b2012"
         assert len(self.texts(chart)) == 9
 
-    def test_attachments_are_read_up_to_a_bound_and_the_rest_is_said(self) -> None:
-        half = "A" * (ATTACHED_BYTES // 2)
-        years = (2021, 2020)
+    @pytest.mark.parametrize(
+        ("sizes", "bound", "read"),
+        [
+            pytest.param((400, 400), 800, 1, id="which the second would exceed by what stands around it"),
+            pytest.param((900,) * 8, 2_000, 2, id="which each may use up, though side by side none may"),
+            pytest.param((900, 100, 100), 1_000, 1, id="which the newest uses up, though older ones would fit"),
+            pytest.param((2_000, 100, 100), 1_000, 0, id="which the newest exceeds: none is read in its place"),
+        ],
+    )
+    def test_attachments_are_read_up_to_a_bound(self, sizes: tuple[int, ...], bound: int, read: int) -> None:
         notes = [
             fhir.document_reference(
-                {"contentType": "text/plain", "url": f"Binary/b{year}"}, id=f"d{year}", at=f"{year}-01-01"
+                {"contentType": "text/plain", "url": f"Binary/b{place}"}, id=f"d{place}", at=f"{2024 - place}-01-01"
             )
-            for year in years
+            for place in range(len(sizes))
         ]
-        chart, _ = self.provided(*notes, *(fhir.binary(half, id=f"b{year}") for year in years))
-        assert len(self.texts(chart)) == 1
-        assert ["what is left for attachments" in one.reason for one in chart.skipped] == [True]
+        texts = [fhir.binary("A" * size, id=f"b{place}") for place, size in enumerate(sizes)]
+
+        async def use(chart: ServerChart) -> ServerChart:
+            await chart.provide(("DocumentReference", "Binary"))
+            return chart
+
+        with hospital(fhir.patient(), *notes, *texts) as ehr:
+            served = Served(ehr.url, plan=(), attached_max=bound)
+            chart = served.use(use)
+
+        taken = [body for body in served.bodies.values() if b'"Binary"' in body]
+        assert len(self.texts(chart)) == read
+        assert sum(map(len, taken)) <= 2 * bound
+        assert [(one.where, "left for attachments" in one.reason) for one in chart.skipped] == [
+            (f"Binary/b{place}", True) for place in range(read, len(sizes))
+        ]
 
 
 class TestVersions:

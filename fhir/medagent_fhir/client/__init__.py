@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The client of FHIR R4 servers: the one place of MedAgent that sends a token to an EHR."""
 
+from medagent_fhir.client.bodies import TooLong
 from medagent_fhir.client.bulk import Export, ExportFile, ExportLevel, Manifest
 from medagent_fhir.client.capabilities import Capabilities, TypeAbilities
 from medagent_fhir.client.client import FhirClient, Parameters
@@ -18,6 +19,7 @@ __all__ = [
     "Manifest",
     "Parameters",
     "Received",
+    "TooLong",
     "TypeAbilities",
     "silence_http_logs",
 ]

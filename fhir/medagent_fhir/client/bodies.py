@@ -31,6 +31,10 @@ class Head(msgspec.Struct, rename="camel"):
     id: str | None = None
 
 
+class TooLong(FhirError):
+    """A body has more bytes than were to be taken in. It was read no further."""
+
+
 class Link(msgspec.Struct):
     """To another page."""
 
@@ -108,7 +112,7 @@ def media_type(content_type: str | None) -> str:
 
 
 async def unpacked(response: httpx.Response, bytes_max: int, name: str) -> AsyncIterator[bytes]:
-    """The body in parts, after content decoding; ends in FhirError `invalid` as soon as it exceeds the limit."""
+    """The body in parts, after content decoding; ends in TooLong (`invalid`) as soon as it exceeds the limit."""
     packing = response.headers.get("Content-Encoding", "identity").strip().lower()
     if packing not in ("identity", "", "gzip", "x-gzip"):
         raise FhirError("invalid", f"{name}: the server packed its answer in a way that was not asked for")
@@ -118,7 +122,7 @@ async def unpacked(response: httpx.Response, bytes_max: int, name: str) -> Async
         for piece in archive.unpack(part) if archive else (part,):
             length += len(piece)
             if length > bytes_max:
-                raise FhirError("invalid", f"{name}: the server's answer is longer than {bytes_max} bytes")
+                raise TooLong("invalid", f"{name}: the server's answer is longer than {bytes_max} bytes")
             yield piece
     if archive:
         archive.end()

@@ -233,11 +233,15 @@ class Channel:
     async def _answer(self, attempt: Attempt, token: SecretStr | None) -> Answer:
         response = await self._sent(attempt, token)
         try:
-            body = await whole(response, self.limits.body_bytes, attempt.ask.name)
+            body = await whole(response, self._bytes_max(attempt.ask), attempt.ask.name)
         finally:
             await response.aclose()
         attempt.digest = sha256(body).hexdigest()
         return Answer(response.status_code, response.headers, body, attempt.digest, self.clock.now())
+
+    def _bytes_max(self, ask: Ask) -> int:
+        most = self.limits.body_bytes
+        return most if ask.bytes_max is None else min(most, ask.bytes_max)
 
     async def _refusal(self, ask: Ask, response: httpx.Response) -> FhirError:
         """What a status stands for that does not give what was asked for."""

@@ -140,9 +140,10 @@ class FhirClient:
 
         return await self._received(ask, take)
 
-    async def binary(self, id: str, *, accept: str = FHIR_JSON) -> Received:
-        """A Binary: as a resource, or as the content itself where `accept` names another media type."""
-        ask = self._of_one("read", "Binary", id, None)
+    async def binary(self, id: str, *, accept: str = FHIR_JSON, bytes_max: int | None = None) -> Received:
+        """A Binary: as a resource, or as the content itself where `accept` names another media type. Raises TooLong
+        where it has more bytes than `bytes_max`."""
+        ask = replace(self._of_one("read", "Binary", id, None), bytes_max=bytes_max)
         await self._require(ask, lambda can: can.supports("Binary", "read"))
         if accept == FHIR_JSON:
             return await self._received(ask, lambda answer: received(answer, ask.name, resource("Binary", id)))

@@ -37,6 +37,8 @@ class Ask:
     """Whether it only reads, so that it may be sent again where nobody knows whether it arrived."""
     export: bool = False
     """A step of a Bulk Data export, whose addresses lie anywhere on the server's origin."""
+    bytes_max: int | None = None
+    """Of the answer, unpacked, where fewer are to be taken in than of any."""
     public: bool = False
     """No token goes along."""
 
