@@ -211,11 +211,11 @@ class Settings(BaseSettings):
 
     fhir_attachment_bytes_max: int = Field(default=20_000_000, gt=0)
     """Bytes of all attachments that are fetched for one chart, the newest document first; the rest is said to be
-    missing."""
+    missing. While they are fetched they hold less than twice as much."""
 
     fhir_ca_file: Path | None = None
     """PEM file of the certificate authorities that FHIR and authorization servers are trusted by, for a site with its
-    own. None: those that come with the HTTP client."""
+    own; an EHR of the registry may name another. None: those that the system trusts."""
 
     launch_seconds: float = Field(default=600.0, gt=0, le=3_600)
     """Seconds in which somebody must have finished a launch, signing in included."""

@@ -21,7 +21,7 @@ from builders.vault import StandingClock
 from medagent.clock import Clock
 from medagent.store import Store
 from medagent.vault import Vault
-from medagent_fhir.smart import Ehr, EhrRegistry, Launcher, SigningKeys, SmartSession
+from medagent_fhir.smart import Ehr, EhrRegistry, Launcher, SigningKeys, SmartLimits, SmartSession
 
 BROWSER = "browser-of-the-user-4f1d2a"
 SECRET = "secret-canary of 7+ signs: &%"  # noqa: S105 - a test's own
@@ -76,7 +76,12 @@ class Site:
 
 @contextmanager
 def site(
-    records: Records, ehrs: Sequence[Ehr], *, keys: SigningKeys | None = None, clock: Clock | None = None
+    records: Records,
+    ehrs: Sequence[Ehr],
+    *,
+    keys: SigningKeys | None = None,
+    clock: Clock | None = None,
+    limits: SmartLimits = SmartLimits(),  # noqa: B008  # frozen
 ) -> Iterator[Site]:
     """A site that knows these EHRs, with the vault of these records."""
     clock = clock or StandingClock()
@@ -84,7 +89,7 @@ def site(
     with Store.open(settings_in(records.home, **where), clock) as store:
         registry, vault = EhrRegistry(tuple(ehrs)), store.vault(TENANT)
         keys = keys or SigningKeys(records.home / "smart", clock)
-        yield Site(Launcher(registry, keys, vault, clock, REDIRECT), registry, vault)
+        yield Site(Launcher(registry, keys, vault, clock, REDIRECT, limits), registry, vault)
 
 
 def secret_file(folder: Path, text: str = SECRET) -> Path:

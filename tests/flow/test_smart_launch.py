@@ -18,7 +18,7 @@ from builders.store import Records
 from builders.vault import StandingClock
 
 from medagent.errors import AuthorizationError, LaunchError, SettingsError
-from medagent_fhir.smart import EhrRegistry, Launcher, SigningKeys
+from medagent_fhir.smart import EhrRegistry, Launcher, SigningKeys, SmartLimits
 from medagent_fhir.smart.discovery import checked
 
 
@@ -79,10 +79,16 @@ class TestALaunch:
         assert asyncio.run(ours.launcher.session(session.key, BROWSER + "x")) is None
         assert asyncio.run(ours.launcher.session(session.key + "x", BROWSER)) is None
 
-    def test_ends_by_itself_after_a_shift(self, ehr: Hospital, ours: Site, clock: StandingClock) -> None:
-        session = ours.launched(ehr)
-        clock.go_on(12 * 3600)
-        assert asyncio.run(ours.launcher.session(session.key, BROWSER)) is None
+    def test_ends_by_itself_after_as_long_as_the_site_lets_it(
+        self, ehr: Hospital, tmp_path: Path, clock: StandingClock
+    ) -> None:
+        limits = SmartLimits(session_seconds=1_000)
+        with site(Records(tmp_path), [an_ehr(ehr.url)], clock=clock, limits=limits) as ours:
+            session = ours.launched(ehr)
+            clock.go_on(999)
+            assert asyncio.run(ours.launcher.session(session.key, BROWSER)) is not None
+            clock.go_on(1)
+            assert asyncio.run(ours.launcher.session(session.key, BROWSER)) is None
 
     def test_ends_when_it_is_ended(self, ehr: Hospital, ours: Site) -> None:
         session = ours.launched(ehr)
@@ -100,6 +106,17 @@ class TestALaunch:
                 later.finished(callback)
             with pytest.raises(AuthorizationError, match="does no longer work"):
                 later.launcher.authorization(session)
+
+    def test_is_not_opened_where_the_launch_took_longer_than_the_site_lets_it(
+        self, ehr: Hospital, tmp_path: Path, clock: StandingClock
+    ) -> None:
+        with site(Records(tmp_path), [an_ehr(ehr.url)], clock=clock, limits=SmartLimits(launch_seconds=60)) as ours:
+            in_time, too_late = (ours.callback(ehr, ehr.launch("patient-1")) for _ in range(2))
+            clock.go_on(59)
+            ours.finished(in_time)
+            clock.go_on(1)
+            with pytest.raises(LaunchError, match="launch again"):
+                ours.finished(too_late)
 
 
 class TestBeginning:

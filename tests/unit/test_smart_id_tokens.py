@@ -26,8 +26,9 @@ from pydantic import SecretStr
 from medagent.errors import AuthorizationError, LaunchError
 from medagent_fhir.smart.exchange import Peer
 from medagent_fhir.smart.id_tokens import Expected, IdTokens, fhir_user
+from medagent_fhir.smart.limits import SmartLimits
 
-PEER = Peer("EHR north", None)
+PEER = Peer("EHR north", None, SmartLimits())
 ISSUER = "https://login.example"
 NOW = int(StandingClock().now().timestamp())
 CLAIMS = {"iss": ISSUER, "aud": "medagent", "sub": "u", "exp": NOW + 300, "iat": NOW, "nonce": "nonce-1"}

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from medagent.errors import AuthorizationError
 from medagent.vault import Vault
 from medagent_fhir.smart.kept import KeptToken
+from medagent_fhir.smart.limits import SmartLimits
 from medagent_fhir.smart.sharing import SharedToken
 from medagent_fhir.smart.tokens import TokenRefused
 
@@ -84,6 +85,7 @@ def shared(vault: Vault, server: Server, *, renewable: bool = True) -> SharedTok
         read=KeptToken.of,
         renew=server.renew,
         renewable=lambda kept: renewable,
+        takes=SmartLimits().renewal,
     )
 
 
@@ -191,7 +193,14 @@ def test_a_server_that_gives_the_refused_token_again_is_not_asked_for_ever(vault
 
     put(vault, server)
     token = SharedToken(
-        vault, server.clock, "session", KEY, read=KeptToken.of, renew=again, renewable=lambda kept: True
+        vault,
+        server.clock,
+        "session",
+        KEY,
+        read=KeptToken.of,
+        renew=again,
+        renewable=lambda kept: True,
+        takes=SmartLimits().renewal,
     )
     with pytest.raises(AuthorizationError, match="gives the token again"):
         asyncio.run(got(token, "token-0"))

@@ -21,12 +21,13 @@ from pydantic import SecretStr
 from medagent.errors import AuthorizationError
 from medagent_fhir.smart import SigningKeys
 from medagent_fhir.smart.exchange import Answer, Peer
+from medagent_fhir.smart.limits import SmartLimits
 from medagent_fhir.smart.registry import Asymmetric, Public, Symmetric
 from medagent_fhir.smart.tokens import Client, TokenEndpoint, TokenRefused, Tokens, token_id
 
 CANARY = "token-canary-2b7f90"
 GOOD = {"access_token": CANARY, "token_type": "Bearer", "expires_in": 300, "scope": "patient/Patient.rs openid"}
-PEER = Peer("EHR north", None)
+PEER = Peer("EHR north", None, SmartLimits())
 
 
 @pytest.fixture
@@ -247,7 +248,7 @@ def test_a_server_that_is_not_there_is_named(keys: SigningKeys) -> None:
 
 @pytest.mark.parametrize("ends", ["hang", "trickle"])
 def test_a_server_that_takes_its_time_is_not_waited_for(ends: Literal["hang", "trickle"]) -> None:
-    impatient = Peer("EHR north", None, seconds=0.3)
+    impatient = Peer("EHR north", None, SmartLimits(answer_seconds=0.3))
     reply = Reply(200, b" " * 1000, {}, "application/json", ends=ends)
     with answering(lambda asked: reply) as root, pytest.raises(AuthorizationError, match="did not answer within"):
         asyncio.run(impatient.get(f"{root}/jwks"))

@@ -22,7 +22,7 @@ from medagent_fhir.client import ClientLimits, FhirClient
 from medagent_fhir.clinical import READERS
 from medagent_fhir.refusals import Refusals
 from medagent_fhir.server import ServerChartSource
-from medagent_fhir.smart import Ehr, EhrRegistry, Launcher, SigningKeys, SmartSession
+from medagent_fhir.smart import Ehr, EhrRegistry, Launcher, SigningKeys, SmartLimits, SmartSession
 from medagent_fhir.smart.addresses import FHIR_ID, safe_url
 from medagent_workflows.gathering import threshold
 from medagent_workflows.retrieval import plan
@@ -130,7 +130,13 @@ def launcher(services: Services, ehrs: EhrRegistry, redirect_uri: str | None = N
     """Launches and backend services of this installation. `redirect_uri` None: nothing is launched."""
     settings = services.settings
     keys = SigningKeys(settings.smart_key_folder, services.clock)
-    return Launcher(ehrs, keys, services.store.vault(settings.tenant), services.clock, redirect_uri)
+    limits = SmartLimits(
+        connect_seconds=settings.fhir_connect_seconds,
+        answer_seconds=settings.fhir_seconds,
+        launch_seconds=settings.launch_seconds,
+        session_seconds=settings.session_seconds,
+    )
+    return Launcher(ehrs, keys, services.store.vault(settings.tenant), services.clock, redirect_uri, limits)
 
 
 @asynccontextmanager
@@ -196,6 +202,7 @@ async def _opened(
             clock=services.clock,
             sensitivity=sensitivity(settings),
             bytes_max=settings.input_bytes_max,
+            attached_max=settings.fhir_attachment_bytes_max,
             count=settings.fhir_page,
             seconds=settings.fhir_chart_seconds,
         )

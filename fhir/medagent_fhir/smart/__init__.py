@@ -7,8 +7,9 @@ two requests that each make a client, send one refresh token twice; and it keeps
 """
 
 from medagent_fhir.smart.launcher import Launcher
+from medagent_fhir.smart.limits import SmartLimits
 from medagent_fhir.smart.registry import Ehr, EhrRegistry
 from medagent_fhir.smart.sessions import LaunchContext, SmartSession
 from medagent_fhir.smart.signing_keys import SigningKeys
 
-__all__ = ["Ehr", "EhrRegistry", "LaunchContext", "Launcher", "SigningKeys", "SmartSession"]
+__all__ = ["Ehr", "EhrRegistry", "LaunchContext", "Launcher", "SigningKeys", "SmartLimits", "SmartSession"]

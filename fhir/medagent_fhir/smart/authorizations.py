@@ -12,6 +12,7 @@ from medagent.scopes import Grant, parsed
 from medagent.vault import Vault
 from medagent_fhir.smart.discovery import discovered, peer
 from medagent_fhir.smart.kept import KeptSession, KeptToken, row_key
+from medagent_fhir.smart.limits import SmartLimits
 from medagent_fhir.smart.registry import Asymmetric, Ehr
 from medagent_fhir.smart.sessions import SmartSession
 from medagent_fhir.smart.sharing import SharedToken
@@ -25,7 +26,9 @@ _UNSAID_LIFE = timedelta(minutes=5)
 class SessionAuthorization:
     """What a session may do at its EHR."""
 
-    def __init__(self, session: SmartSession, ehr: Ehr, keys: SigningKeys, vault: Vault, clock: Clock) -> None:
+    def __init__(
+        self, session: SmartSession, ehr: Ehr, keys: SigningKeys, vault: Vault, clock: Clock, limits: SmartLimits
+    ) -> None:
         if session.context.patient is None:
             raise AuthorizationError(
                 f"EHR {ehr.name}: the launch named no patient; launch again from a patient's chart"
@@ -36,6 +39,7 @@ class SessionAuthorization:
         self._ehr = ehr
         self._keys = keys
         self._clock = clock
+        self._limits = limits
         self._token = SharedToken(
             vault,
             clock,
@@ -44,6 +48,7 @@ class SessionAuthorization:
             read=KeptSession.of,
             renew=self._refreshed,
             renewable=lambda kept: kept.refresh_token is not None,
+            takes=limits.renewal,
         )
 
     @property
@@ -67,7 +72,7 @@ class SessionAuthorization:
         if kept.refresh_token is None:
             raise AuthorizationError(f"EHR {self._ehr.name}: the token is used up and cannot be renewed; launch again")
         client = Client(self._ehr.client_id, self._ehr.authentication)
-        endpoint = TokenEndpoint(peer(self._ehr), kept.token_endpoint, client, self._keys, self._clock)
+        endpoint = TokenEndpoint(peer(self._ehr, self._limits), kept.token_endpoint, client, self._keys, self._clock)
         grant = {"grant_type": "refresh_token", "refresh_token": kept.refresh_token.get_secret_value()}
         given = await endpoint.ask(grant)
         if given.rest.get("patient", _id(kept.context.patient)) != _id(kept.context.patient):
@@ -90,7 +95,9 @@ class BackendAuthorization:
     OAuth has no way to narrow such a token to a patient: it is `patient` that binds every call, as of a launch.
     """
 
-    def __init__(self, ehr: Ehr, patient: str, keys: SigningKeys, vault: Vault, clock: Clock) -> None:
+    def __init__(
+        self, ehr: Ehr, patient: str, keys: SigningKeys, vault: Vault, clock: Clock, limits: SmartLimits
+    ) -> None:
         if ehr.backend is None:
             raise AuthorizationError(f"EHR {ehr.name}: has no backend service in the registry; it can only be launched")
         self.base = ehr.base
@@ -99,6 +106,7 @@ class BackendAuthorization:
         self._asked = ehr.backend.scopes
         self._keys = keys
         self._clock = clock
+        self._limits = limits
         self._token = SharedToken(
             vault,
             clock,
@@ -107,6 +115,7 @@ class BackendAuthorization:
             read=KeptToken.of,
             renew=self._issued,
             renewable=lambda kept: True,
+            takes=limits.renewal,
         )
 
     @property
@@ -126,8 +135,10 @@ class BackendAuthorization:
 
     async def _issued(self, kept: KeptToken | None) -> tuple[KeptToken, datetime]:
         client = Client(self._ehr.backend_client_id, Asymmetric(kind="asymmetric", alg=self._ehr.backend_alg))
-        configuration = await discovered(self._ehr)
-        endpoint = TokenEndpoint(peer(self._ehr), configuration.token_endpoint, client, self._keys, self._clock)
+        configuration = await discovered(self._ehr, self._limits)
+        endpoint = TokenEndpoint(
+            peer(self._ehr, self._limits), configuration.token_endpoint, client, self._keys, self._clock
+        )
         given = await endpoint.ask({"grant_type": "client_credentials", "scope": " ".join(self._asked)})
         if given.scopes is None:
             raise AuthorizationError(f"EHR {self._ehr.name}: the token endpoint does not say which scopes it granted")

@@ -8,6 +8,7 @@ from typing import Any
 from medagent.errors import AuthorizationError
 from medagent_fhir.smart.addresses import safe_url
 from medagent_fhir.smart.exchange import Peer
+from medagent_fhir.smart.limits import SmartLimits
 from medagent_fhir.smart.registry import Ehr
 
 
@@ -25,14 +26,14 @@ class Configuration:
     offers_s256: bool
 
 
-def peer(ehr: Ehr) -> Peer:
+def peer(ehr: Ehr, limits: SmartLimits) -> Peer:
     """The EHR as one that is spoken to."""
-    return Peer(f"EHR {ehr.name}", ehr.ca_file)
+    return Peer(f"EHR {ehr.name}", ehr.ca_file, limits)
 
 
-async def discovered(ehr: Ehr) -> Configuration:
+async def discovered(ehr: Ehr, limits: SmartLimits) -> Configuration:
     """The configuration that the EHR publishes at present. Raises AuthorizationError."""
-    return checked(ehr, await peer(ehr).get(f"{ehr.base}/.well-known/smart-configuration"))
+    return checked(ehr, await peer(ehr, limits).get(f"{ehr.base}/.well-known/smart-configuration"))
 
 
 def checked(ehr: Ehr, read: Mapping[str, Any]) -> Configuration:

@@ -18,10 +18,8 @@ import httpx
 from medagent.errors import AuthorizationError
 from medagent_fhir.client.quiet import silence_http_logs
 from medagent_fhir.smart.addresses import safe_url
+from medagent_fhir.smart.limits import SmartLimits
 
-SECONDS = 15.0
-"""Of one request, everything included; a person waits for it."""
-_CONNECT_SECONDS = 5.0
 _BYTES = 262_144  # a key set with certificates takes a tenth of it
 
 
@@ -41,7 +39,7 @@ class Peer:
     name: str
     """As messages name it."""
     ca_file: Path | None
-    seconds: float = SECONDS
+    limits: SmartLimits
 
     async def get(self, url: str) -> Mapping[str, Any]:
         """A JSON document. Raises AuthorizationError."""
@@ -61,13 +59,13 @@ class Peer:
             raise self._failure(url, "is no URL that may be asked")
         try:
             async with (
-                asyncio.timeout(self.seconds),
+                asyncio.timeout(self.limits.answer_seconds),
                 self._client() as client,
                 client.stream(method, url, data=form, headers=headers) as response,
             ):
                 return Answer(response.status_code, _object(await _body(response)))
         except TimeoutError:
-            problem = f"did not answer within {self.seconds:.0f} s"
+            problem = f"did not answer within {self.limits.answer_seconds:g} s"
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # raised below, unchained: it holds the request
             problem = _problem(error)
         raise self._failure(url, problem)
@@ -79,7 +77,7 @@ class Peer:
             follow_redirects=False,
             trust_env=False,
             verify=_trust(self.ca_file),
-            timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),  # the deadline is of the whole exchange
+            timeout=httpx.Timeout(None, connect=self.limits.connect_seconds),  # the deadline is of the whole exchange
         )
 
     def _failure(self, url: str, problem: str) -> AuthorizationError:

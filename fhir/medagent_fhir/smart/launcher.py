@@ -22,15 +22,12 @@ from medagent_fhir.smart.authorizations import BackendAuthorization, SessionAuth
 from medagent_fhir.smart.discovery import Configuration, discovered, peer
 from medagent_fhir.smart.id_tokens import Expected, IdTokens, fhir_user
 from medagent_fhir.smart.kept import KeptContext, KeptSession, PendingLaunch, row_key
+from medagent_fhir.smart.limits import SmartLimits
 from medagent_fhir.smart.registry import Ehr, EhrRegistry
 from medagent_fhir.smart.sessions import SmartSession, launch_context
 from medagent_fhir.smart.signing_keys import SigningKeys
 from medagent_fhir.smart.tokens import Client, TokenEndpoint, TokenRefused, Tokens
 
-_AWAY = timedelta(minutes=10)
-"""How long somebody may take at the authorization server, to log in and to consent."""
-_SESSION = timedelta(hours=12)
-"""A session ends with a long shift at the latest; the EHR ends it earlier by refusing to renew its token."""
 _SECRET_BYTES = 32
 _BROWSER_MIN = 22  # characters: 122 bits in base64url take 21, and no encoding is denser
 _OPAQUE = re.compile(r"[ -~]{1,4096}")
@@ -42,7 +39,13 @@ class Launcher:
     what another began: what is between lies in the vault."""
 
     def __init__(
-        self, registry: EhrRegistry, keys: SigningKeys, vault: Vault, clock: Clock, redirect_uri: str | None
+        self,
+        registry: EhrRegistry,
+        keys: SigningKeys,
+        vault: Vault,
+        clock: Clock,
+        redirect_uri: str | None,
+        limits: SmartLimits = SmartLimits(),  # noqa: B008  # frozen
     ) -> None:
         """`redirect_uri`: None where nothing is launched, such as on the command line."""
         if redirect_uri is not None and safe_url(redirect_uri) is None:
@@ -52,6 +55,7 @@ class Launcher:
         self._vault = vault
         self._clock = clock
         self._redirect_uri = redirect_uri
+        self._limits = limits
         self._id_tokens = IdTokens(clock)
 
     @property
@@ -75,13 +79,13 @@ class Launcher:
             raise LaunchError("launch is not what an EHR gives: launch again from the EHR")
         if len(browser) < _BROWSER_MIN:
             raise LaunchError("The browser has no cookie of ours to bind the launch to: allow cookies, launch again")
-        configuration = await discovered(ehr)
+        configuration = await discovered(ehr, self._limits)
         if not configuration.offers_s256:  # (2)
             raise AuthorizationError(f"EHR {ehr.name}: its SMART configuration does not offer PKCE with S256")
         state, verifier, nonce = (secrets.token_urlsafe(_SECRET_BYTES) for _ in range(3))
         pending = _pending(ehr, configuration, launch, browser, SecretStr(verifier), SecretStr(nonce))
         url = self._authorization_url(ehr, configuration, pending, state, launch)
-        until = self._clock.now() + _AWAY
+        until = self._clock.now() + timedelta(seconds=self._limits.launch_seconds)
         await asyncio.to_thread(self._vault.put, "launch", row_key(state), pending.to_bytes(), until)  # (3)
         return url
 
@@ -132,7 +136,7 @@ class Launcher:
 
     async def _exchanged(self, ehr: Ehr, pending: PendingLaunch, code: str) -> Tokens:
         client = Client(ehr.client_id, ehr.authentication)
-        endpoint = TokenEndpoint(peer(ehr), pending.token_endpoint, client, self._keys, self._clock)
+        endpoint = TokenEndpoint(peer(ehr, self._limits), pending.token_endpoint, client, self._keys, self._clock)
         try:
             tokens = await endpoint.ask(
                 {
@@ -166,7 +170,7 @@ class Launcher:
             nonce=pending.nonce.get_secret_value(),
             jwks_uri=pending.jwks_uri,
         )
-        claims = await self._id_tokens.claims(tokens.id_token, expected, peer(ehr))
+        claims = await self._id_tokens.claims(tokens.id_token, expected, peer(ehr, self._limits))
         return fhir_user(claims.get("fhirUser"), ehr.base)
 
     async def _opened(self, ehr: Ehr, pending: PendingLaunch, tokens: Tokens, user: str | None) -> SmartSession:
@@ -182,7 +186,7 @@ class Launcher:
             scopes=tokens.scopes or (),
             context=KeptContext(**{name: getattr(context, name) for name in KeptContext.model_fields}),
             user=user,
-            ends_at=self._clock.now() + _SESSION,
+            ends_at=self._clock.now() + timedelta(seconds=self._limits.session_seconds),
         )
         key = secrets.token_urlsafe(_SECRET_BYTES)
         await asyncio.to_thread(self._vault.put, "session", row_key(key), kept.to_bytes(), kept.ends_at)
@@ -206,14 +210,14 @@ class Launcher:
         ehr = self._registry.named(session.ehr)
         if ehr is None or ehr.base != session.base:
             raise AuthorizationError(f"EHR {session.ehr}: the site does no longer work with it")
-        return SessionAuthorization(session, ehr, self._keys, self._vault, self._clock)
+        return SessionAuthorization(session, ehr, self._keys, self._vault, self._clock, self._limits)
 
     async def backend(self, ehr: Ehr, patient: str) -> Authorization:
         """The right of the backend service, for the chart of one patient (`Patient/id`). Raises AuthorizationError."""
         kind, _, id_ = patient.partition("/")
         if kind != "Patient" or not FHIR_ID.fullmatch(id_):
             raise AuthorizationError(f"EHR {ehr.name}: a backend service works for one patient, named like Patient/123")
-        authorization = BackendAuthorization(ehr, patient, self._keys, self._vault, self._clock)
+        authorization = BackendAuthorization(ehr, patient, self._keys, self._vault, self._clock, self._limits)
         await authorization.token()  # what is granted is known from then on
         return authorization
 

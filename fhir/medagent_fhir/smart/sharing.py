@@ -17,12 +17,9 @@ from pydantic import SecretStr
 from medagent.clock import Clock
 from medagent.errors import AuthorizationError
 from medagent.vault import Kind, Vault
-from medagent_fhir.smart.exchange import SECONDS
 from medagent_fhir.smart.kept import KeptToken
 from medagent_fhir.smart.tokens import TokenRefused
 
-_CLAIM = timedelta(seconds=4 * SECONDS)
-"""Longer than any request takes, so that nobody renews beside one who is slow; a process that died is waited for."""
 _PAUSE_SECONDS = 0.05
 _AGAIN = timedelta(seconds=10)
 """After a renewal that failed, a token that still holds is used for so long before the next one is tried."""
@@ -43,9 +40,11 @@ class SharedToken(Generic[K]):
         read: Callable[[bytes], K | None],
         renew: Callable[[K | None], Awaitable[tuple[K, datetime]]],
         renewable: Callable[[K], bool],
+        takes: timedelta,
     ) -> None:
         """`renew` gives the row's new content and how long it is kept; from None it makes a first one. `renewable`:
-        whether there is another to be had, so that it pays to ask before the end."""
+        whether there is another to be had, so that it pays to ask before the end. `takes`: longer than any renewal, so
+        that nobody renews beside one who is slow; a process that died is waited for."""
         self._vault = vault
         self._clock = clock
         self._kind: Kind = kind
@@ -53,6 +52,7 @@ class SharedToken(Generic[K]):
         self._read = read
         self._renew = renew
         self._renewable = renewable
+        self._takes = takes
         self._held: K | None = None
         self._not_again_before: datetime | None = None
         self._renewal: asyncio.Task[K] | None = None
@@ -83,12 +83,12 @@ class SharedToken(Generic[K]):
     async def _current(self, refused: SecretStr | None) -> K:
         """What the vault holds, renewed where that is due: by us, or by another who claimed that first."""
         holder = secrets.token_hex(16)
-        give_up_at = asyncio.get_running_loop().time() + 1.25 * _CLAIM.total_seconds()
+        give_up_at = asyncio.get_running_loop().time() + 1.25 * self._takes.total_seconds()
         while asyncio.get_running_loop().time() < give_up_at:
             kept = await self._load()
             if kept is not None and self._holds(kept, refused):
                 return kept
-            until = self._clock.now() + _CLAIM
+            until = self._clock.now() + self._takes
             if await asyncio.to_thread(self._vault.claim, self._kind, self._key, holder, until):
                 try:
                     return await self._renewed(refused)
