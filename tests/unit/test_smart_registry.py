@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry of EHRs: which issuers a site works with, and where a secret may go at all."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from builders.smart import SECRET, an_ehr, secret_file
 from medagent.errors import SettingsError
 from medagent_fhir.smart import EhrRegistry
 from medagent_fhir.smart.addresses import safe_url
-from medagent_fhir.smart.registry import Asymmetric, Symmetric
+from medagent_fhir.smart.registry import Asymmetric, Ehr, Symmetric
 
 NORTH = """
 [[ehr]]
@@ -91,22 +92,47 @@ def test_a_chart_is_found_by_its_base_with_and_without_the_slash(tmp_path: Path)
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        pytest.param('"https://north.example/fhir/"', '"http://north.example/fhir"', "ehr.0.issuer", id="plain http"),
-        pytest.param("https://north.example", "https://a:b@north.example", "ehr.0.issuer", id="a password in the URL"),
-        pytest.param('fhir/"', 'fhir?x=1"', "ehr.0.issuer", id="a query in the issuer"),
-        pytest.param('"RS384" }\nscopes', '"HS256" }\nscopes', "ehr.0.authentication", id="a shared-key algorithm"),
-        pytest.param('"asymmetric"', '"magic"', "ehr.0.authentication", id="a way that there is none of"),
-        pytest.param('name = "north"', 'name = "The North"', "ehr.0.name", id="a name with a space"),
+        pytest.param(
+            '"https://north.example/fhir/"',
+            '"http://north.example/fhir"',
+            "ehr north: issuer: must be an",
+            id="plain http",
+        ),
+        pytest.param(
+            "https://north.example",
+            "https://a:b@north.example",
+            "ehr north: issuer: must be an",
+            id="a password in the URL",
+        ),
+        pytest.param('fhir/"', 'fhir?x=1"', "ehr north: issuer: must be an", id="a query in the issuer"),
+        pytest.param(
+            '"RS384" }\nscopes',
+            '"HS256" }\nscopes',
+            "north: authentication.alg: write 'RS384'",
+            id="a shared-key algorithm",
+        ),
+        pytest.param(
+            '"asymmetric"',
+            '"magic"',
+            "kind is none of the three",
+            id="a way that there is none of",
+        ),
+        pytest.param('name = "north"', 'name = "The North"', "name: write small letters", id="a name with a space"),
         pytest.param('"fhirUser"', '"fhirUsr"', "fhirUsr", id="a scope that there is none of"),
         pytest.param('"fhirUser"', '"patient/Observation.dus"', "dus", id="letters of a scope out of order"),
         pytest.param('"fhirUser"', '"system/Patient.rs"', "system/Patient.rs", id="a system scope in a launch"),
-        pytest.param('["system/Observation.rs"]', '["patient/Patient.rs"]', "ehr.0.backend", id="a patient scope"),
+        pytest.param(
+            '["system/Observation.rs"]', '["patient/Patient.rs"]', "north: backend: scopes", id="a patient scope"
+        ),
         pytest.param('name = "south"', 'name = "north"', "name", id="two of one name"),
         pytest.param("https://south.example/r4", "https://north.example/fhir", "issuer", id="two of one base"),
         pytest.param('"client.secret"', '"absent.secret"', "absent.secret", id="a secret that is not there"),
-        pytest.param("client_id =", "clientid =", "ehr.0.client", id="a field of another name"),
+        pytest.param("client_id =", "clientid =", "ehr north: client_id: is missing", id="a field of another name"),
         pytest.param("[[ehr]]", "[[ehr", "TOML", id="no TOML"),
-        pytest.param('"https://login', '"login', "authorization_issuer", id="an issuer that is no URL"),
+        pytest.param('"https://login', '"login', "authorization_issuer: is no URL", id="an issuer that is no URL"),
+        pytest.param('["patient/*.read"]', '"patient/*.read"', "ehr south: scopes: write a list", id="scopes as text"),
+        pytest.param('["patient/*.read"]', "[]", "ehr south: scopes: is empty", id="no scope at all"),
+        pytest.param("backend = {", "backend = true #", "backend: write a table", id="a backend that is none"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -116,6 +142,30 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, said: str) -
         registry(tmp_path, NORTH.replace(old, new, 1))
     assert said in str(raised.value)
     assert "ehrs.toml" in str(raised.value)
+    assert "Tuple" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", "[ehr]\nname = 'north'", "name = 'north'\nissuer = 'x'"])
+def test_a_file_without_an_entry_is_told_how_one_begins(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match=r"ehrs\.toml: ehr: write \[\[ehr\]\] in double brackets [^;]*$"):
+        registry(tmp_path, text)
+
+
+def test_an_entry_that_is_no_table_is_counted(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="ehr 1: write a table"):
+        registry(tmp_path, "ehr = [7]")
+
+
+@pytest.mark.parametrize("document", ["workflows/medagent_workflows/ehrs.example.toml", "README.md"])
+def test_what_is_shown_as_an_example_is_a_registry(tmp_path: Path, document: str) -> None:
+    text = (Path(__file__).parents[2] / document).read_text("utf-8")
+    shown = re.findall(r"^```toml\n(\[\[ehr\]\].*?)^```$", text, re.MULTILINE | re.DOTALL) if "```" in text else [text]
+    assert next(ehr.name for ehr in registry(tmp_path, "\n".join(shown))) == "north"
+
+
+def test_every_field_stands_in_the_example() -> None:
+    text = (Path(__file__).parents[2] / "workflows/medagent_workflows/ehrs.example.toml").read_text("utf-8")
+    assert [field for field in Ehr.model_fields if f"{field} = " not in text] == []
 
 
 def test_a_secret_that_others_may_read_is_refused(tmp_path: Path) -> None:

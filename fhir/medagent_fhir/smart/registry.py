@@ -36,7 +36,7 @@ _OF_THE_LAUNCH = frozenset({"launch", "launch/patient"})
 
 def _safe(url: str) -> str:
     if safe_url(url) is None:
-        raise ValueError("must be a https URL (http only on loopback) without user, query and fragment")
+        raise ValueError("must be an https URL (http only on loopback) without user, query and fragment")
     return url
 
 
@@ -176,14 +176,12 @@ class EhrRegistry:
         """Reads the file. Raises SettingsError that names file and field."""
         try:
             read = tomllib.loads(path.read_text("utf-8"))
-            ehrs = _Registry.model_validate(read).ehr
+            ehrs = _validated(read).ehr
             return cls(tuple(_beside(ehr, path.parent) for ehr in ehrs))
         except OSError as error:
             raise SettingsError(f"The EHR registry {path} cannot be read: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"The EHR registry {path} is no TOML: {error}") from error
-        except ValidationError as error:
-            raise SettingsError(f"The EHR registry {path}: " + "; ".join(map(_complaint, error.errors()))) from None
         except SettingsError as error:
             raise SettingsError(f"The EHR registry {path}: {error}") from None
 
@@ -210,10 +208,53 @@ def _beside(ehr: Ehr, folder: Path) -> Ehr:
     if isinstance(ehr.authentication, Symmetric):
         path = folder / ehr.authentication.secret_file.expanduser()
         changed["authentication"] = ehr.authentication.model_copy(update={"secret_file": path})
-        changed["authentication"].secret()
+        try:
+            changed["authentication"].secret()
+        except SettingsError as error:
+            raise SettingsError(f"ehr {ehr.name}: {error}") from None
     return ehr.model_copy(update=changed)
 
 
-def _complaint(detail: Any) -> str:
-    where = ".".join(str(part) for part in detail["loc"])
-    return f"{where}: {str(detail['msg']).removeprefix('Value error, ')}"
+def _validated(read: dict[str, Any]) -> _Registry:
+    """The file's contents. Raises SettingsError that says of each field what to write."""
+    try:
+        return _Registry.model_validate(read)
+    except ValidationError as error:
+        wrong = [detail for detail in error.errors() if detail["loc"] != ("ehr",)] or error.errors()
+        raise SettingsError("; ".join(dict.fromkeys(_complaint(detail, read) for detail in wrong))) from None
+
+
+_WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not among the fields of an EHR; check how it is spelt",
+    "too_short": "is empty",
+    "string_type": "write it in quotes",
+    "tuple_type": "write a list in brackets",
+    "model_type": "write a table in braces, as the example does",
+    "model_attributes_type": "write a table in braces, as the example does",
+    "union_tag_not_found": 'kind is missing; write "public", "symmetric" or "asymmetric"',
+    "union_tag_invalid": 'kind is none of the three; write "public", "symmetric" or "asymmetric"',
+}
+"""What to do, by pydantic's type of error."""
+_SPELT = {
+    "name": "write small letters, digits, dots and dashes, such as north-clinic",
+    "client_id": "write it as the EHR gave it, without spaces",
+    "authorization_issuer": "is no URL",
+}
+"""What to do about a text of the wrong form, by field."""
+
+
+def _complaint(detail: Any, read: dict[str, Any]) -> str:
+    """One mistake: of which EHR, of which field, what to do."""
+    place = [part for part in detail["loc"] if part not in ("asymmetric", "symmetric", "public")]
+    if place[0] != "ehr" or len(place) == 1:
+        return "ehr: write [[ehr]] in double brackets above the fields of each EHR"
+    _, number, *field = place
+    entry = read["ehr"][number]
+    name = entry.get("name") if isinstance(entry, dict) else None
+    where = [f"ehr {name if isinstance(name, str) and name else number + 1}"]
+    where += [".".join(map(str, field))] if field else []
+    kind, said = detail["type"], str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "write")
+    if kind == "string_pattern_mismatch":
+        said = _SPELT.get(str(field[-1]), said)
+    return ": ".join([*where, _WORDS.get(kind, said)])
