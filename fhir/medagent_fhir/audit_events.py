@@ -78,10 +78,17 @@ class Auditor:
             batch: list[Access] = []
             task = asyncio.ensure_future(self._write(batch))
             self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            task.add_done_callback(self._ended)
             self._gathering = _Batch(batch, task)
         self._gathering.accesses.append(access)
         return self._gathering.written
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """Takes note of how it ended: where one record fails, those who waited for the next one are cancelled, and the
+        event loop would complain that nobody heard of it."""
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def _write(self, accesses: list[Access]) -> None:
         async with self._turn:
