@@ -234,6 +234,8 @@ def _end(resource: Resource, shape: Shape, zone: ZoneInfo) -> Interval | None:
 
 
 def _visible(resource: Resource, shape: Shape, time: Interval | None, zone: ZoneInfo) -> Interval | None:
+    if resource["resourceType"] == "Patient":
+        return None  # whom it is about was known all along, whenever a server last stored it
     recorded = _first_time(resource, shape.recorded, "start", zone)
     return recorded or time or time_from(at(resource, "/meta/lastUpdated"), zone)
 

@@ -16,77 +16,22 @@ from builders import fhir
 from builders.hospital import Client, Hospital, Loadable, Smart, hospital
 from builders.hospital_faults import instead, status, stranger
 from builders.launching import SYSTEM, ehr_toml
+from builders.over_http import AS_OF, at_work, document, over_http, told
 from builders.program import SAMPLES
-from builders.runs import Runner, instant_of, runner
+from builders.runs import Runner
 
 from medagent.canonical import parse_json
-from medagent.chart import AsOf
 from medagent.clock import SystemClock
 from medagent.errors import JournalError, UsageError
 from medagent.records import Request
 from medagent_fhir.smart import SigningKeys
 from medagent_workflows.command_line import main
 from medagent_workflows.ehrs import Entrance, open_server
-from medagent_workflows.recommending import Recorded, recommend, resume
-from medagent_workflows.rendering.document import document_json
+from medagent_workflows.recommending import recommend, resume
 
-AS_OF = instant_of("2026-06-30T23:59:59+00:00")
 KIDNEY = SAMPLES / "diabetes-kidney.json"
 PATIENT = "diabetes-kidney-patient"
 DAY = ("--as-of", "2026-06-30")
-
-Said = dict[str, Any]
-
-
-@contextmanager
-def at_work(home: Path, **settings: Any) -> Iterator[Runner]:
-    with runner(home / "home", **settings) as made:
-        assert isinstance(made, Runner)
-        yield made
-
-
-def over_http(made: Runner, url: str, patient: str, *, as_of: AsOf = AS_OF, resumed: str | None = None) -> Recorded:
-    """One run as the command line makes it."""
-
-    async def run() -> Recorded:
-        entrance = Entrance(actor="test", patient=f"Patient/{patient}", has_model=False, request=resumed)
-        async with open_server(made.services, url, entrance) as source:
-            if resumed is not None:
-                return await resume(made.services, source, resumed)
-            return await recommend(made.services, source, patient=patient, as_of=as_of, actor="test")
-
-    return asyncio.run(run())
-
-
-def document(recorded: Recorded) -> Said:
-    """As a stranger reads it."""
-    found: Said = json.loads(document_json(recorded.dossier, recorded.stored))
-    return found
-
-
-def told(said: Said) -> Said:
-    """All that a reader is told, claim by claim, each with the resource that it stands in. Ids of evidence differ: they
-    tell bytes and pages, and a server stores what a transaction says under references of its own."""
-    resources = {one["id"]: one["source"]["uri"] for one in said["evidence"] if one["kind"] == "fact"}
-
-    def citation(one: Said) -> Said:
-        return one | {"evidence": resources.get(one["evidence"])}
-
-    return {
-        "outcome": (said["outcome"], said["reason"], said["banners"], said["counts"], said["results"]),
-        "recommendations": [
-            (
-                one["title"],
-                one["stance"],
-                one["display"],
-                one["warnings"],
-                [(c["kind"], c["standing"], c["text"], [citation(x) for x in c["citations"]]) for c in one["claims"]],
-            )
-            for one in said["recommendations"]
-        ],
-        "suppressed": [(one["rule"], one["reason"], one["text"]) for one in said["suppressed"]],
-        "missing": said["missing"],
-    }
 
 
 @pytest.mark.parametrize("sample", sorted(path.stem for path in SAMPLES.glob("*.json")))
@@ -96,6 +41,14 @@ def test_a_chart_over_http_gives_what_its_file_gives(tmp_path: Path, sample: str
         from_file = made.run(file, as_of=AS_OF)
         over_wire = document(over_http(made, ehr.url, from_file["patient"].removeprefix("Patient/")))
         assert told(over_wire) == told(from_file)
+
+
+def test_a_chart_that_its_server_stored_after_the_date_asked_about_gives_what_its_file_gives(tmp_path: Path) -> None:
+    """`meta.lastUpdated` of everything is now; what has a clinical time was known by that."""
+    with at_work(tmp_path) as made, hospital(KIDNEY, stamps=True) as ehr:
+        from_file, over_wire = made.run(KIDNEY, as_of="latest"), over_http(made, ehr.url, PATIENT, as_of="latest")
+        assert told(document(over_wire)) == told(from_file)
+        assert from_file["recommendations"]
 
 
 @pytest.mark.data

@@ -12,6 +12,8 @@ import pytest
 from builders import fhir
 from builders.counterparts import Counterparts, launch
 from builders.fhir_client import Recording
+from builders.over_http import at_work, document, over_http
+from builders.over_http import told as recommended
 from builders.registered import COOKIE, Registered, browsed, registered
 
 from medagent.canonical import parse_json
@@ -24,10 +26,11 @@ from medagent_fhir.clinical import READERS
 from medagent_fhir.sensitivity import Sensitivity
 from medagent_fhir.server import ServerChartSource
 
-pytestmark = [pytest.mark.services, pytest.mark.data]
+pytestmark = [pytest.mark.services, pytest.mark.data, pytest.mark.xdist_group("charts of a real server")]
 
 SAMPLE = "Josue_Sipes"
 """2.9 MB, 21 calls; contradictory values at one instant."""
+Stored = dict[Path, tuple[str, str]]
 LABORATORY = "category=http://terminology.hl7.org/CodeSystem/observation-category|laboratory"
 
 
@@ -43,6 +46,15 @@ def sample(counterpart_servers: Counterparts, files: list[Path]) -> Path:
     (path,) = (path for path in files if path.name.startswith(SAMPLE))
     stored(counterpart_servers, SAMPLE, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def every(counterpart_servers: Counterparts, files: list[Path]) -> Stored:
+    """Where the server keeps each chart, and the id of its patient there."""
+    names = {path: path.stem[-36:] for path in files}
+    return {
+        path: (counterpart_servers.base(name), stored(counterpart_servers, name, path)) for path, name in names.items()
+    }
 
 
 def stored(servers: Counterparts, name: str, path: Path) -> str:
@@ -104,15 +116,27 @@ def differences(chart: Chart, of_file: Chart) -> Iterator[str]:
             yield f"readings of {kind}"
 
 
-def test_every_chart_says_over_http_what_its_file_says(counterpart_servers: Counterparts, files: list[Path]) -> None:
+def test_every_chart_says_over_http_what_its_file_says(counterpart_servers: Counterparts, every: Stored) -> None:
     found: dict[str, list[str]] = {}
-    for path in files:
-        name = path.stem[-36:]
-        patient = stored(counterpart_servers, name, path)
-        chart = asyncio.run(served(Open(counterpart_servers.base(name)), patient, Recording()))
+    for path, (base, patient) in every.items():
+        chart = asyncio.run(served(Open(base), patient, Recording()))
         found[path.name] = list(differences(chart, fhir.read_chart(path)))
     assert len(found) >= 30
     assert {name: places for name, places in found.items() if places} == {}
+
+
+def test_of_every_chart_the_whole_product_says_over_http_what_it_says_of_the_file(
+    every: Stored, tmp_path: Path
+) -> None:
+    """Claim by claim, each with the resource and the element that it stands in."""
+    with at_work(tmp_path) as made:
+        different = [
+            path.name
+            for path, (base, patient) in every.items()
+            if recommended(document(over_http(made, base, patient, as_of="latest")))
+            != recommended(made.run(path, as_of="latest"))
+        ]
+    assert different == []
 
 
 # standards: 18
