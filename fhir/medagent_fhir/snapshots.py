@@ -26,6 +26,7 @@ from medagent_fhir.sensitivity import Sensitivity
 from medagent_fhir.statements import ElementError, Parts, Shared, Source, Withheld
 
 _KEPT = 5_000  # resources whose statements are not decoded again for their facts: 7 MB, all of an ordinary chart
+_ID_LENGTH = 64  # of any id in FHIR; a longer one is none, and not worth counting
 _ENDED = (Status.DONE, Status.INACTIVE)
 _UNTOLD = VOID | {Status.REFUTED}
 
@@ -247,7 +248,8 @@ def _examined(group: Sequence[_Read]) -> Examined:
 
 def _version_order(resource: Resource) -> tuple[str, int] | None:
     """lastUpdated, then versionId. None: it does not say which version it is."""
-    number = int(resource.version) if resource.version and resource.version.isdecimal() else 0
+    said = resource.version or ""
+    number = int(said) if said.isdecimal() and len(said) <= _ID_LENGTH else 0
     return (resource.last_updated or "", number) if resource.last_updated or number else None
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import fhir
@@ -40,15 +41,16 @@ def broken_after_the_handshake(folder: Path) -> Iterator[str]:
         with connection:
             incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
             session = context.wrap_bio(incoming, outgoing, server_side=True)
-            while session.version() is None:
+            while True:
                 try:
                     session.do_handshake()
+                    break
                 except ssl.SSLWantReadError:
                     connection.sendall(outgoing.read())
                     incoming.write(connection.recv(65_536))
-            connection.sendall(outgoing.read())
-            connection.recv(65_536)
-            connection.sendall(b"\x17\x03\x03\x00\x20" + b"?" * 32)
+            connection.sendall(outgoing.read() + b"\x17\x03\x03\x00\x20" + b"?" * 32)
+            while connection.recv(65_536):  # until the client goes, so that it reads all of this
+                pass
 
     server = threading.Thread(target=serve, daemon=True)
     with listener:
@@ -156,3 +158,17 @@ class TestNothingOfOthers:
             chart = Served(ehr.url, plan=("MedicationRequest",), scopes=scopes).read()
 
         assert [chart.fact(id).codings for id in reading(chart, "MedicationRequest").members] == [()]
+
+
+class TestNothingBreaksTheChart:
+    def test_a_version_of_more_digits_than_any_number_has(self) -> None:
+        def twice(bundle: dict[str, Any]) -> None:
+            [entry] = bundle["entry"]
+            versions = [{"meta": {"versionId": "9" * 5_000 + last}} for last in "12"]
+            bundle["entry"] = [entry | {"resource": entry["resource"] | version} for version in versions]
+
+        with hospital(fhir.patient(), RESULT) as ehr:
+            ehr.on("Observation", changed(twice))
+            chart = Served(ehr.url, plan=("Observation",)).read()
+
+        assert not reading(chart, "Observation").complete
