@@ -370,15 +370,16 @@ class TestSensitivity:
         assert because(chart, "Observation") == "Observation: 1 entry is not shown here by the site's policy"
         assert chart.skipped == ()
 
-    def test_a_sensitive_drug_is_unknown(self) -> None:  # clinical: 19
-        drug = fhir.medication("6809", id="m", meta=RESTRICTED)
-        means = fhir.medication_request(None, means=fhir.reference("Medication/m"), id="r")
-        with hospital(fhir.patient(), drug, means) as ehr:
+    @pytest.mark.parametrize("lacks", [(), ("include",)], ids=["included", "read one by one"])
+    def test_an_order_of_a_sensitive_drug_is_withheld_with_it(self, lacks: tuple[str, ...]) -> None:  # clinical: 19
+        drug = fhir.medication("6813", id="m", meta=RESTRICTED)
+        means = {"reference": "Medication/m", "display": "Methadone"}
+        with hospital(fhir.patient(), drug, fhir.medication_request(None, means=means), lacks=lacks) as ehr:
             chart = Served(ehr.url, plan=("MedicationRequest",)).read()
 
-        [member] = reading(chart, "MedicationRequest").members
-        assert chart.fact(member).codings == ()
-        assert not reading(chart, "MedicationRequest").complete
+        assert reading(chart, "MedicationRequest").examined == 0
+        assert because(chart, "MedicationRequest").endswith("1 entry is not shown here by the site's policy")
+        assert asked(ehr).count("Medication/m") == (1 if lacks else 0)
 
 
 class TestDrugs:
