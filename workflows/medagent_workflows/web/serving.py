@@ -47,6 +47,8 @@ def server_of(web: Web) -> uvicorn.Server:
         build_app(web),
         access_log=False,
         log_config=None,
+        log_level="info",  # below DEBUG it writes each request's address, and with it codes, whatever the root's level
+        ws="none",  # would have its own log of addresses
         server_header=False,
         lifespan="on",
         timeout_graceful_shutdown=_GRACE,
