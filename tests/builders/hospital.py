@@ -139,6 +139,11 @@ class Hospital:
         with self._lock:
             self._rules.append(Rule(where, fault, times, after))
 
+    def forget_faults(self) -> None:
+        """From now on nothing goes wrong."""
+        with self._lock:
+            self._rules.clear()
+
     @property
     def smart(self) -> Smart:
         """How it authorizes; may be changed."""
