@@ -120,7 +120,9 @@ DEGRADING = {
     "half a page": Degrading(broken("half"), ("the connection broke",), "unavailable"),
     "a connection that breaks": Degrading(broken("reset"), ("the connection broke",), "unavailable"),
     "a server that is overloaded": Degrading(status(429, retry_after=3_600), ("overloaded", "429"), "busy"),
-    "a server that asks to wait too long": Degrading(status(429, retry_after=30), ("overloaded", "429"), "busy"),
+    "a server that asks to wait too long": Degrading(
+        status(429, retry_after=30), ("overloaded", "429"), "busy", {"fhir_chart_seconds": 20.0}
+    ),
     "a server that fails": Degrading(status(500), ("status 500",), "unavailable"),
     "a server that stays away": Degrading(status(503), ("status 503",), "busy"),
     "a gateway without a server": Degrading(status(502), ("status 502",), "unavailable"),
