@@ -195,12 +195,21 @@ class TestASession:
         assert right.granted.reading("Condition") is None
         assert right.granted.reading("Patient") == ((),)
 
-    def test_is_of_one_patient_for_good(self, ehr: Hospital, ours: Site, clock: StandingClock) -> None:
-        right = ours.launcher.authorization(ours.launched(ehr))
-        clock.go_on(LIFE)
+    @pytest.mark.parametrize("seconds", [LIFE - 1, LIFE], ids=["while its token holds", "once its token is over"])
+    def test_is_of_one_patient_for_good(
+        self, ehr: Hospital, ours: Site, clock: StandingClock, seconds: int
+    ) -> None:  # standards: 14
+        session = ours.launched(ehr)
+        right = ours.launcher.authorization(session)
+        clock.go_on(seconds)
         ehr.on("token", changing(lambda body: body.update(patient="somebody-else")), times=1)
         with pytest.raises(AuthorizationError, match="another patient"):
             asyncio.run(got(right))
+
+        clock.go_on(LIFE)
+        with pytest.raises(AuthorizationError, match="over; launch again"):
+            asyncio.run(got(ours.launcher.authorization(session)))
+        assert len(refreshed_with(ehr)) == 1, "a refresh token that was used is never sent again"
 
 
 class TestABackendService:

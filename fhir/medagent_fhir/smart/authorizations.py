@@ -17,7 +17,7 @@ from medagent_fhir.smart.registry import Asymmetric, Ehr
 from medagent_fhir.smart.sessions import SmartSession
 from medagent_fhir.smart.sharing import SharedToken
 from medagent_fhir.smart.signing_keys import SigningKeys
-from medagent_fhir.smart.tokens import Client, TokenEndpoint, token_id
+from medagent_fhir.smart.tokens import Client, TokenEndpoint, TokenRefused, token_id
 
 _UNSAID_LIFE = timedelta(minutes=5)
 """How long a backend service uses a token whose server does not say; SMART recommends no more for any."""
@@ -76,7 +76,8 @@ class SessionAuthorization:
         grant = {"grant_type": "refresh_token", "refresh_token": kept.refresh_token.get_secret_value()}
         given = await endpoint.ask(grant)
         if given.rest.get("patient", _id(kept.context.patient)) != _id(kept.context.patient):
-            raise AuthorizationError(f"EHR {self._ehr.name}: the renewed token is for another patient; launch again")
+            # As one that is refused for good: the refresh token is used up, and the old right is not to be used on.
+            raise TokenRefused(f"EHR {self._ehr.name}: the renewed token is for another patient", "invalid_grant")
         fresh = kept.model_copy(
             update={
                 "access_token": given.access_token,
