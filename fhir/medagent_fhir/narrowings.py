@@ -29,8 +29,9 @@ _ELEMENTS = {
 
 
 def checkable(narrowing: Narrowing) -> bool:
-    """Whether it can be told of a resource that it meets all of a query."""
-    return all(name in _ELEMENTS for name, _ in narrowing)
+    """Whether it can be told of a resource that it meets all of a query. A backslash takes from a comma or bar what it
+    means, which is not read here."""
+    return all(name in _ELEMENTS and "\\" not in value for name, value in narrowing)
 
 
 def granted(raw: bytes, narrowings: Iterable[Narrowing]) -> bool:
