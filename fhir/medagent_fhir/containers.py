@@ -210,6 +210,8 @@ def _split(
         return
     meta = head.meta
     subject = _subject(head)
+    if fault is None and _names_two(head):
+        fault = "names two patients"
     contents.resources.append(
         Resource(
             type=sys.intern(head.resource_type),
@@ -311,6 +313,13 @@ def _warns(outcome: msgspec.Raw) -> bool:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return True
     return not issues or any(issue.severity != "information" for issue in issues)
+
+
+def _names_two(head: Head) -> bool:
+    """Whether it has both elements that name a patient, which no type has, and they differ."""
+    if isinstance(head.subject, msgspec.UnsetType) or isinstance(head.patient, msgspec.UnsetType):
+        return False
+    return head.subject != head.patient
 
 
 def _subject(head: Head) -> str | None:

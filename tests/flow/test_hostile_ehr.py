@@ -148,6 +148,15 @@ class TestNothingOfOthers:
         assert failures == ([None] if is_ours else [None, "foreign"])
         assert skipped == ([] if is_ours else ["belongs to another patient; nothing of it is used"])
 
+    @pytest.mark.parametrize("resource", [RESULT, fhir.condition("44054006", id="c")], ids=["a result", "a problem"])
+    def test_what_names_two_patients_is_nobodys(self, resource: fhir.Json) -> None:
+        kind = resource["resourceType"]
+        with hospital(fhir.patient(), resource | {"patient": fhir.reference("Patient/somebody-else")}) as ehr:
+            chart = Served(ehr.url, plan=(kind,)).read()
+
+        assert reading(chart, kind).examined == 0
+        assert not reading(chart, kind).complete
+
     def test_a_drug_that_comes_along_ungranted_is_not_used(self) -> None:  # standards: 11
         drug = fhir.medication("6809", id="m")
         order = fhir.medication_request(None, means={"reference": "Medication/m"})
