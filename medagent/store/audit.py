@@ -96,7 +96,10 @@ def append_events(connection: Connection, cipher: Cipher, tenant: str, events: S
         connection.execute(insert(unsealed_events), waiting)
     except SQLAlchemyError as error:
         names = ", ".join(sorted({event.type for event in events}))
-        raise AuditError(f"The audit log refused the event {names}, so it was not done: {reason(error)}") from error
+        raise AuditError(
+            f"The audit log refused the event {names}, so nothing of it counts: {reason(error)}; "
+            "see that the database can be written"
+        ) from error
 
 
 def _row(cipher: Cipher, tenant: str, event: NewEvent) -> dict[str, object]:
