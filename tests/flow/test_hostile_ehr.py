@@ -2,25 +2,32 @@
 """An EHR, or what somebody wrote into its charts, that tries to get more than it should: every call stays on record,
 and nothing is taken for the patient's that is not."""
 
+import asyncio
+import gzip
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import fhir
+from builders.answering import answering
 from builders.fhir_client import Recording, asked
 from builders.hospital import Hospital, hospital
 from builders.hospital_faults import Fault, changed, status
 from builders.hospital_tls import server_context, write_authority
+from builders.hospital_wire import Reply
 from builders.server_chart import Served, reading
 
-from medagent.errors import FhirError
+from medagent.errors import AuthorizationError, FhirError
 from medagent_fhir.client import FhirClient
 from medagent_fhir.server import ServerChart
+from medagent_fhir.smart.exchange import Peer
+from medagent_fhir.smart.limits import SmartLimits
 
 RESULT = fhir.observation("4548-4", "6.5", "%", id="o")
 
@@ -181,3 +188,24 @@ class TestNothingBreaksTheChart:
             chart = Served(ehr.url, plan=("Observation",)).read()
 
         assert not reading(chart, "Observation").complete
+
+
+class TestItsAuthorizationServer:
+    def configuration(self, packed_body: bytes) -> Mapping[str, Any]:
+        packed = Reply(200, packed_body, {"Content-Encoding": "gzip"}, "application/json")
+        with answering(lambda asked: packed) as root:
+            return asyncio.run(Peer("EHR north", None, SmartLimits()).get(f"{root}/configuration"))
+
+    def test_may_pack_its_answer_though_nobody_asked_for_that(self) -> None:
+        assert self.configuration(gzip.compress(b'{"issuer": "north"}')) == {"issuer": "north"}
+
+    def test_cannot_fill_our_memory_with_what_it_packed(self) -> None:
+        spaces = gzip.compress(b" " * 60_000_000)
+        tracemalloc.start()
+        try:
+            with pytest.raises(AuthorizationError, match="256 KiB"):
+                self.configuration(spaces)
+            held = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert held < 20_000_000
