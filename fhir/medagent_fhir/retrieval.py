@@ -92,7 +92,10 @@ class Retrieval:
             given = await self._client.read("Patient", id)
         except FhirError as error:
             if error.failure in ("not_found", "gone"):
-                raise ChartError("FHIR server: knows no patient with the id given as --patient") from error
+                message = "FHIR server: knows no patient with the id given as --patient"
+                if not (await self._client.capabilities()).stated:
+                    message += ", nor does it say what it can do: check that the URL is its FHIR base"
+                raise ChartError(message) from error
             raise
         patient = self._one(given, self.key)
         if patient is None or patient.uri != self.key:

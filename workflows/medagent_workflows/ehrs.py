@@ -28,7 +28,8 @@ from medagent_workflows.gathering import threshold
 from medagent_workflows.retrieval import plan
 from medagent_workflows.wiring import Services, sensitivity
 
-_UNREGISTERED = "medagent"  # as a server that knows no client is told of us, in audit events
+UNREGISTERED = "medagent"
+"""As what we stand in audit events of a server that knows no client of ours."""
 _NO_RIGHT = ("unauthorized", "forbidden")
 
 
@@ -98,10 +99,9 @@ def is_url(location: str) -> bool:
 def checked_url(location: str) -> str:
     """The FHIR base URL. Raises UsageError for one that patient data may not travel to."""
     if safe_url(location) is None:
-        raise UsageError(
-            "--fhir: give the FHIR base URL as https://host/path, without user, query or fragment; "
-            "http is for this machine alone, since it protects nothing on its way"
-        )
+        if safe_url(f"https{location[4:]}") is not None:  # but for its beginning nothing is wrong
+            raise UsageError("--fhir: http is for this machine alone, since it protects nothing on its way; use https")
+        raise UsageError("--fhir: give the FHIR base URL as https://host/path, without user, query or fragment")
     return location.rstrip("/")
 
 
@@ -130,13 +130,8 @@ def launcher(services: Services, ehrs: EhrRegistry, redirect_uri: str | None = N
     """Launches and backend services of this installation. `redirect_uri` None: nothing is launched."""
     settings = services.settings
     keys = SigningKeys(settings.smart_key_folder, services.clock)
-    limits = SmartLimits(
-        connect_seconds=settings.fhir_connect_seconds,
-        answer_seconds=settings.fhir_seconds,
-        launch_seconds=settings.launch_seconds,
-        session_seconds=settings.session_seconds,
-    )
-    return Launcher(ehrs, keys, services.store.vault(settings.tenant), services.clock, redirect_uri, limits)
+    vault = services.store.vault(settings.tenant)
+    return Launcher(ehrs, keys, vault, services.clock, redirect_uri, smart_limits(settings))
 
 
 @asynccontextmanager
@@ -154,17 +149,25 @@ async def open_server(services: Services, url: str, entrance: Entrance) -> Async
         )
     else:
         authorization = await launcher(services, ehrs).backend(ehr, entrance.patient)
-    client_id = _UNREGISTERED if ehr is None else ehr.backend_client_id
+    client_id = UNREGISTERED if ehr is None else ehr.backend_client_id
     ca_file = services.settings.fhir_ca_file if ehr is None else ehr.ca_file
     parties = Parties(server=authorization.base, client=client_id)
     try:
         async with _opened(services, authorization, parties, ca_file, entrance) as source:
             yield source
     except FhirError as error:
-        message = f"{urlsplit(authorization.base).netloc}: {str(error).rstrip('.')}"
+        why = str(error).rstrip(".")
         if ehr is None and error.failure in _NO_RIGHT:
-            message += ". It asks for a right: name the server in the file of MEDAGENT_EHRS_FILE"
+            why = f"asks for authorization (status {error.status}), and {_unknown(services.settings)}"
+        message = f"{urlsplit(authorization.base).netloc}: {why}"
         raise FhirError(error.failure, message, status=error.status, outcome=error.outcome) from error
+
+
+def _unknown(settings: Settings) -> str:
+    """Why nothing can be shown to a server that asks for authorization."""
+    if settings.ehrs_file is None:
+        return "no EHR is known here: describe it in a file and name that in MEDAGENT_EHRS_FILE"
+    return f"{settings.ehrs_file} has no entry whose issuer is this URL"
 
 
 @asynccontextmanager
@@ -190,7 +193,7 @@ async def _opened(
             authorization,
             auditor,
             clock=services.clock,
-            limits=_limits(settings),
+            limits=client_limits(settings),
             ca_file=ca_file,
             patient=entrance.patient,
         ) as client,
@@ -218,7 +221,8 @@ async def _opened(
         )
 
 
-def _limits(settings: Settings) -> ClientLimits:
+def client_limits(settings: Settings) -> ClientLimits:
+    """Of FHIR servers, as the site sets them."""
     return ClientLimits(
         concurrency=settings.fhir_concurrency,
         connect_seconds=settings.fhir_connect_seconds,
@@ -226,4 +230,14 @@ def _limits(settings: Settings) -> ClientLimits:
         body_bytes=settings.fhir_body_bytes_max,
         pages=settings.fhir_pages_max,
         attempts=settings.fhir_attempts_max,
+    )
+
+
+def smart_limits(settings: Settings) -> SmartLimits:
+    """Of launches and authorization servers, as the site sets them."""
+    return SmartLimits(
+        connect_seconds=settings.fhir_connect_seconds,
+        answer_seconds=settings.fhir_seconds,
+        launch_seconds=settings.launch_seconds,
+        session_seconds=settings.session_seconds,
     )

@@ -99,7 +99,7 @@ def chart_source(location: str, settings: Settings, clock: Clock, *, partial: bo
     """Where charts of files come from: a Bundle, NDJSON, or a folder of either."""
     path = Path(location)
     if not location or not os.path.exists(path):  # an empty text would be the working folder; pathlib's own may raise
-        raise UsageError(f"--fhir: there is no file or folder {path}")
+        raise UsageError(f"--fhir: there is no file or folder {path}; a server is named as https://host/path")
     return FileChartSource(
         path,
         zone=ZoneInfo(settings.time_zone),

@@ -36,6 +36,14 @@ _TOKEN = re.compile(r"[!-~]{1,16384}")
 _JTI = re.compile(r"[A-Za-z0-9._~:-]{1,128}")
 
 
+_ADVICE = {
+    "invalid_client": "check client_id, and that the EHR has our keys, of MEDAGENT_PUBLIC_URL/.well-known/jwks.json",
+    "unauthorized_client": "the EHR has not registered this client for what it asks",
+    "invalid_scope": "ask for fewer scopes, or have the EHR grant them to this client",
+}
+"""What a site may have to put right, by the code of RFC 6749."""
+
+
 class TokenRefused(AuthorizationError):
     """The token endpoint answered with an error of OAuth's."""
 
@@ -88,7 +96,8 @@ class TokenEndpoint:
             return self._taken(answer.body, asked_at)
         code = answer.body.get("error") if answer.body is not None else None
         if answer.status in (400, 401, 403) and isinstance(code, str) and _CODES.fullmatch(code):
-            raise TokenRefused(f"{self._peer.name}: the authorization server refuses: {code}", code)
+            advice = f"; {_ADVICE[code]}" if code in _ADVICE else ""
+            raise TokenRefused(f"{self._peer.name}: the authorization server refuses: {code}{advice}", code)
         raise self._failure(f"answered {answer.status} without a token")
 
     def _shown(self) -> tuple[dict[str, str], dict[str, str]]:
