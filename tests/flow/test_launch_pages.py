@@ -142,7 +142,7 @@ def test_a_launch_of_a_server_that_nobody_knows_asks_nobody(tmp_path: Path) -> N
     with a_site(tmp_path) as (_, web), hospital() as stranger:
         page = web.browser().get("/launch", iss=stranger.url, launch="x")
         assert page.status_code == 400
-        assert "Bad Request" in page.text
+        assert "MedAgent was not opened" in page.text
         program = httpx.get(f"{web.url}/launch", params={"iss": stranger.url}, trust_env=False)
         assert program.headers["content-type"] == "application/problem+json"
         assert program.json()["status"] == 400

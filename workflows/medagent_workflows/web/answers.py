@@ -17,6 +17,14 @@ from medagent_workflows.streams import plain
 
 STYLE = files("medagent_workflows.web").joinpath("page.css").read_bytes()
 
+_HEADINGS = {
+    400: "MedAgent was not opened",
+    404: "Nothing here",
+    502: "MedAgent was not opened",
+    503: "Not available",
+}
+"""What people read in place of the words of HTTP."""
+
 _HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
@@ -77,8 +85,10 @@ def page(request: Request, template: str, *, status: int = 200, **said: Any) -> 
 def problem(request: Request, status: int, detail: str, *, advice: str = "") -> Response:
     """What went wrong and what to do: a page for people, problem+json for programs."""
     title = HTTPStatus(status).phrase
+    detail = "There is no such page." if detail == title else f"{detail.rstrip('.')}."
     if "text/html" in request.headers.get("accept", ""):
-        return page(request, "problem.html", status=status, title=title, detail=detail, advice=advice)
+        heading = _HEADINGS.get(status, title)
+        return page(request, "problem.html", status=status, title=heading, detail=detail, advice=advice)
     body: Mapping[str, Any] = {
         "type": "about:blank",
         "title": title,
