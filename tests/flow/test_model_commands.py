@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from medagent.model.catalogue import load_catalogue
 from medagent.settings import Settings
-from medagent_workflows.model_checks import Finding, examine
+from medagent_workflows.findings import Finding
+from medagent_workflows.model_checks import examine
 from medagent_workflows.model_proofs import Needs
 
 PROGRAM = Path(sys.executable).with_name("medagent")

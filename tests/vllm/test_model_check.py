@@ -13,7 +13,8 @@ from builders.vllm_server import ONE_AT_A_TIME, Environment, VllmServer
 
 from medagent.model.catalogue import chat_template, load_catalogue, serve_command
 from medagent.settings import Settings
-from medagent_workflows.model_checks import Finding, examine
+from medagent_workflows.findings import Finding
+from medagent_workflows.model_checks import examine
 from medagent_workflows.model_proofs import Needs
 
 pytestmark = [pytest.mark.vllm, ONE_AT_A_TIME]

@@ -29,8 +29,10 @@ app = typer.Typer(
 audit = typer.Typer(help="What happened: list it, look at it, verify it.", no_args_is_help=True)
 database = typer.Typer(help="The database.", no_args_is_help=True)
 models = typer.Typer(help="The model's server: what to serve, how, will it do.", no_args_is_help=True)
+ehrs = typer.Typer(help="The site's EHRs: which, do they work, keys for them.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 app.add_typer(models, name="model")
+app.add_typer(ehrs, name="ehr")
 app.add_typer(database, name="db")
 
 
@@ -214,6 +216,40 @@ def model_check(
 
     if not model_commands.check(url=url, model=model, as_json=output_format is OutputFormat.JSON):
         raise typer.Exit(FAILED)
+
+
+@ehrs.command("list", short_help="List the EHRs that the site works with.")
+def ehr_list(output_format: FormatOption = OutputFormat.TEXT) -> None:
+    """List the EHRs of MEDAGENT_EHRS_FILE: what is registered with each, and whether it is read without a launch."""
+    from medagent_workflows import ehr_commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
+
+    ehr_commands.list_ehrs(as_json=output_format is OutputFormat.JSON)
+
+
+@ehrs.command("check", short_help="Prove that an EHR will do, step by step.")
+def ehr_check(
+    named: Annotated[str, typer.Argument(metavar="NAME|URL", help="Of the registry, or any FHIR base URL.")],
+    patient: Annotated[
+        str | None, typer.Option("--patient", help="Id of a patient to read as a proof; nothing of it is shown.")
+    ] = None,
+    output_format: FormatOption = OutputFormat.TEXT,
+) -> None:
+    """Prove, step by step, that an EHR can do what launches and runs need, and say what to do where it cannot.
+
+    What is asked of its FHIR server is recorded as runs are.
+    """
+    from medagent_workflows import ehr_commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
+
+    if not ehr_commands.check(named, patient=patient, as_json=output_format is OutputFormat.JSON):
+        raise typer.Exit(FAILED)
+
+
+@ehrs.command("rotate-keys", short_help="Add new keys to sign with; say what is next.")
+def ehr_rotate_keys(output_format: FormatOption = OutputFormat.TEXT) -> None:
+    """Add new keys that we sign with towards EHRs. They are published at once and used a little later."""
+    from medagent_workflows import ehr_commands  # noqa: PLC0415 - loaded when run, so that --help stays quick
+
+    ehr_commands.rotate_keys(as_json=output_format is OutputFormat.JSON)
 
 
 @database.command("upgrade")

@@ -3,36 +3,19 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import SecretStr
 
 from medagent.clock import SystemClock
 from medagent.errors import ModelError
-from medagent.evidence import Record
 from medagent.model.breaker import Breaker
 from medagent.model.vllm import VllmModel, replies
 from medagent.model.vllm.channel import Channel, Question, Retries, server_root
 from medagent_workflows import model_proofs as proofs
+from medagent_workflows.findings import Finding, Status
 from medagent_workflows.model_proofs import Needs, Subject, Unproven
 
 _LIST_SECONDS = 15.0
-
-
-Status = Literal["holds", "fails", "lacks", "untried"]
-"""`lacks`: it does not hold, and this installation does not need it."""
-
-
-class Finding(Record):
-    """What came of one check."""
-
-    check: str
-    title: str
-    status: Status
-    needed: bool
-    detail: str
-    remedy: str | None = None
-    """What to do, where it does not hold."""
 
 
 def _always(_: Needs) -> bool:
@@ -79,7 +62,7 @@ class Check:
     def _finding(
         self,
         needs: Needs,
-        status: Literal["holds", "fails", "lacks", "untried"],
+        status: Status,
         detail: str,
         remedy: str | None = None,
     ) -> Finding:

@@ -18,14 +18,13 @@ from medagent.canonical import public_json
 from medagent.errors import MedAgentError, UsageError
 from medagent.model.catalogue import CatalogueEntry, find, load_catalogue, serve_command
 from medagent.settings import Settings
-from medagent_workflows.model_checks import Finding, examine
+from medagent_workflows.findings import Finding, hold, show
+from medagent_workflows.model_checks import examine
 from medagent_workflows.model_proofs import Needs
 from medagent_workflows.streams import emit, terminal
 
 _QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}  # nothing of a hospital is reported to vLLM's makers
 _PROMPTS_AT_ONCE = 8  # of full length, for the second figure of memory
-_MARKS = {"holds": ("✔", "green"), "fails": ("✘", "bold red"), "lacks": ("–", "yellow"), "untried": ("–", "dim")}
-_TITLE_WIDTH = 26  # columns
 _TOOLS = {"own": "own", "shipped": "ours", "none": "no"}
 
 
@@ -113,7 +112,7 @@ def check(*, url: str | None, model: str | None, as_json: bool) -> bool:
         with terminal() as console:
             findings = asyncio.run(_examined(settings, settings.model_url, console))
             _conclude(console, findings)
-    return _ok(findings)
+    return hold(findings)
 
 
 async def _examined(settings: Settings, url: str, console: Console | None) -> list[Finding]:
@@ -121,21 +120,8 @@ async def _examined(settings: Settings, url: str, console: Console | None) -> li
     async for finding in examine(url, settings.model, settings.model_api_key, Needs.of(settings)):
         findings.append(finding)
         if console is not None:
-            _show(console, finding)
+            show(console, finding)
     return findings
-
-
-def _show(console: Console, finding: Finding) -> None:
-    mark, style = _MARKS[finding.status]
-    line = Table.grid(padding=(0, 1))
-    line.add_column(width=1)
-    line.add_column(width=_TITLE_WIDTH)
-    line.add_column(overflow="fold")
-    line.add_row(Text(mark, style), finding.title, Text(finding.detail))
-    if finding.remedy is not None:
-        whether = "" if finding.status == "fails" else "optional: "
-        line.add_row("", "", Text(f"→ {whether}{finding.remedy}"))
-    console.print(line)
 
 
 def _conclude(console: Console, findings: Sequence[Finding]) -> None:
@@ -146,15 +132,11 @@ def _conclude(console: Console, findings: Sequence[Finding]) -> None:
         console.print("\nAll that MedAgent needs of a server holds. What the model says is another question.")
 
 
-def _ok(findings: Sequence[Finding]) -> bool:
-    return all(finding.status in ("holds", "lacks") for finding in findings)
-
-
 def _report(settings: Settings, findings: Sequence[Finding]) -> dict[str, Any]:
     return {
         "url": settings.model_url,
         "model": settings.model,
-        "ok": _ok(findings),
+        "ok": hold(findings),
         "checks": [finding.model_dump() for finding in findings],
     }
 

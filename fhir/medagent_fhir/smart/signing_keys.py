@@ -64,9 +64,10 @@ class SigningKeys:
         key = self._open((ready or published[-1:])[0])
         return jwt.encode({"alg": alg, "kid": key.kid, "typ": "JWT"}, dict(claims), key, algorithms=[alg])
 
-    def rotate(self) -> None:
+    def rotate(self) -> datetime:
         """Publishes a new key per algorithm and drops the one before the current. It signs once EHRs had the time to
-        fetch it. Raises SettingsError while an earlier rotation still waits for that."""
+        fetch it, which is when this returns. Raises SettingsError while an earlier rotation still waits for that."""
+        made_at = self._clock.now()
         for alg in self._algorithms:
             newest = self._published(alg)[0]
             if newest.made_at + _PUBLISHED_FIRST > self._clock.now():
@@ -79,6 +80,7 @@ class SigningKeys:
                 if key not in kept:
                     key.path.unlink(missing_ok=True)
                     self._opened.pop(key.path, None)
+        return made_at + _PUBLISHED_FIRST
 
     def _published(self, alg: Algorithm) -> list[_SigningKey]:
         """The two newest keys, newest first; at least one."""
