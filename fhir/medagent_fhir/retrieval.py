@@ -23,7 +23,7 @@ from medagent_fhir.documents import linked
 from medagent_fhir.ownership import is_of_another, of_one_patient, targets
 from medagent_fhir.references import References
 from medagent_fhir.searches import Budget, TypeSearch, Whose
-from medagent_fhir.sensitivity import Sensitivity
+from medagent_fhir.sensitivity import Sensitivity, withheld
 from medagent_fhir.statements import ElementError, decode
 
 _AT_ONCE = 8  # Binaries; the client's own limit is the server's
@@ -198,7 +198,10 @@ class Retrieval:
             if one is None:
                 continue
             if isinstance(one, Resource) and self._attached.spend(len(one.raw)):
-                self.references.add(targets([one], self._sensitivity))
+                [target] = targets([one], self._sensitivity)
+                self.references.add([target])
+                if not target.raw:
+                    self._skip(f"Binary/{id}", withheld(1))
             else:
                 self._attached.left = 0  # (3)
                 self._skip(f"Binary/{id}", "was not read: it exceeds what is left for attachments")

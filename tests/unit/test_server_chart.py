@@ -508,6 +508,14 @@ class TestAttachments:
         assert "Binary/b" not in asked(ehr)
         assert self.texts(chart) == []
 
+    def test_a_sensitive_attachment_is_not_shown_and_that_is_said(self) -> None:  # clinical: 19
+        note = fhir.document_reference({"contentType": "text/plain", "url": "Binary/b"})
+        chart, _ = self.provided(note, fhir.binary("bm90ZQ==", id="b", meta=RESTRICTED))
+        assert self.texts(chart) == []
+        assert [(one.where, one.reason) for one in chart.skipped] == [
+            ("Binary/b", "1 entry is not shown here by the site's policy")
+        ]
+
     def test_an_attachment_elsewhere_is_never_asked_for(self) -> None:  # standards: 16
         def prepare(ehr: Hospital) -> None:
             ehr.load(fhir.document_reference({"contentType": "text/plain", "url": f"{ehr.elsewhere}/fhir/Binary/b"}))
