@@ -25,7 +25,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from medagent.canonical import parse_json
-from medagent.errors import AuthorizationError, LaunchError, MedAgentError
+from medagent.errors import AuthorizationError, IntegrityError, LaunchError, MedAgentError
 from medagent.records import Dossier
 from medagent_fhir.smart import EhrRegistry, Launcher, SigningKeys, SmartSession
 from medagent_fhir.smart.signing_keys import CACHE_CONTROL
@@ -33,12 +33,15 @@ from medagent_workflows.ehrs import launcher
 from medagent_workflows.rendering.page import page_of
 from medagent_workflows.web.answers import STYLE, Headers, page, problem
 from medagent_workflows.web.banner import Banner, banner_of
+from medagent_workflows.web.below import Below
 from medagent_workflows.web.cookies import Cookies, is_place, new_browser, new_place
-from medagent_workflows.web.runs import Ended, Failed, Runs, actor_of
+from medagent_workflows.web.faults import Faults
+from medagent_workflows.web.runs import UNABLE, Ended, Failed, Runs, actor_of
 from medagent_workflows.wiring import Services, open_models
 
 _SEE_OTHER = 303
 _log = logging.getLogger(__name__)
+_LOG = "Its log says why."
 _LAUNCH_AGAIN = "Open MedAgent from the patient’s chart again."
 
 
@@ -93,6 +96,8 @@ def build_app(web: Web) -> FastAPI:
     app.add_exception_handler(AuthorizationError, _answers(502, _LAUNCH_AGAIN))
     app.add_exception_handler(MedAgentError, _unavailable)
     app.add_exception_handler(HTTPException, _not_here)
+    app.add_middleware(Faults)
+    app.add_middleware(Below, prefix=web.cookies.prefix)
     app.add_middleware(Headers, secure=web.cookies.secure)
     return app
 
@@ -252,7 +257,8 @@ def _answers(status: int, advice: str) -> Callable[[Request, Exception], Respons
 def _unavailable(request: Request, error: Exception) -> Response:
     """Where records, keys or settings fail. Its words are for whoever runs MedAgent: they may name files of theirs."""
     _log.error("request_failed error=%s: %s", type(error).__name__, error)
-    return problem(request, 503, "MedAgent cannot do this at present.", advice="Its log says why.")
+    advice = f"{_LOG} {_LAUNCH_AGAIN}" if isinstance(error, IntegrityError) else _LOG  # what is kept then is new
+    return problem(request, 503, UNABLE, advice=advice)
 
 
 def _not_here(request: Request, error: Exception) -> Response:

@@ -10,17 +10,21 @@ import logging
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from medagent.errors import AuthorizationError, MedAgentError
+from medagent.errors import AuthorizationError, ChartError, MedAgentError
 from medagent.records import Dossier
 from medagent_fhir.smart import EhrRegistry, Launcher, SmartSession
 from medagent_fhir.smart.addresses import is_loopback
 from medagent_workflows.ehrs import Entrance, open_launched
 from medagent_workflows.reasoning.services import Models
 from medagent_workflows.recommending import recommend
+from medagent_workflows.web.faults import place_of
 from medagent_workflows.wiring import Services
 
 _AT_ONCE = 4  # runs side by side: each holds a chart in memory, and screens it on the one event loop
 _KNOWN_MAX = 1_000  # runs that are remembered; who comes back to an older one reads the chart again
+
+UNABLE = "MedAgent cannot do this at present."
+"""Where records, keys or settings fail: what people are told of it."""
 
 _log = logging.getLogger(__name__)
 
@@ -99,8 +103,11 @@ class Runs:
         try:
             async with self._turns:
                 return await self._recommended(session)
-        except MedAgentError as error:
+        except ChartError as error:
             return Failed(str(error))
+        except MedAgentError as error:  # its words are for whoever runs MedAgent
+            _log.error("run_failed error=%s: %s", type(error).__name__, error)
+            return Failed(f"{UNABLE} Its log says why.")
 
     async def _recommended(self, session: SmartSession) -> Ended:
         patient, ehr = session.context.patient, self._ehrs.named(session.ehr)
@@ -143,8 +150,4 @@ def _patient_sha256(dossier: Dossier) -> str | None:
 def _noticed(task: "asyncio.Task[Ended | Failed]") -> None:
     """A fault of ours goes to the log by its type and place; its words may hold what a chart says."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        place = error.__traceback__
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = "" if place is None else f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
-        _log.error("run_failed error=%s at=%s", type(error).__name__, where)
+        _log.error("run_failed error=%s at=%s", type(error).__name__, place_of(error))
