@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from medagent.errors import AuditError, ChartError, FhirError
+from medagent.errors import ChartError, FhirError, MedAgentError
 from medagent.records import Skipped
 from medagent.scopes import Grant
 from medagent_fhir import wire
@@ -105,7 +105,8 @@ class Retrieval:
         return patient
 
     async def types(self, names: Sequence[str]) -> dict[str, Fetched]:
-        """Types, side by side, and the drugs that their medications mean. Raises AuditError alone."""
+        """Types, side by side, and the drugs that their medications mean. What fails with a server is said
+        of its type; other errors come out."""
         found = await side_by_side([self._type(name) for name in names])
         fetched = dict(zip(names, found, strict=True))
         await self._drugs([one for each in found for one in (*each.resources, *each.included)])
@@ -271,7 +272,7 @@ async def side_by_side(tasks: Sequence[Awaitable[_Given]]) -> list[_Given]:
     try:
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(one(task)) for task in tasks]
-    except* AuditError as errors:
+    except* MedAgentError as errors:
         problem: BaseException = errors
         while isinstance(problem, BaseExceptionGroup):
             problem = problem.exceptions[0]

@@ -43,7 +43,8 @@ class Cipher:
         try:
             compressed = self._records.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], associated)
             return zlib.decompress(compressed)
-        except (InvalidTag, ValueError, zlib.error) as error:  # ValueError: cut off below the length of a nonce
+        # ValueError: cut off below the length of a nonce. TypeError: SQLite takes any type in any column.
+        except (InvalidTag, ValueError, TypeError, zlib.error) as error:
             raise IntegrityError("its encrypted bytes or the columns that they are bound to were changed") from error
 
     def patient_index(self, tenant: str, patient: str) -> str:
