@@ -286,3 +286,9 @@ class TestTheCommandLine:
         at_once = program.run("ehr", "rotate-keys", MEDAGENT_SMART_KEY_FOLDER=str(folder))
         assert at_once.returncode == 1
         assert "rotate after that" in at_once.stderr
+
+    def test_the_first_rotation_makes_the_first_keys(self, tmp_path: Path) -> None:
+        ended = Program(tmp_path / "home").run("ehr", "rotate-keys")
+        assert ended.returncode == 0
+        assert ended.stdout.splitlines()[0].startswith("RS384 ")
+        assert "--format json" in ended.stdout

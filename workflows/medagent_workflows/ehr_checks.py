@@ -180,8 +180,8 @@ class Examination:
         except SettingsError as error:
             return _KEYS.fails(str(error))
         ids = ", ".join(f"{key['alg']} {key['kid']}" for key in published if key["alg"] in signs)
-        base = self.services.settings.public_url or "the address of medagent serve"
-        return _KEYS.holds(f"{ids}; for the EHR at {base}/.well-known/jwks.json")
+        base = self.services.settings.public_url or ""
+        return _KEYS.holds(f"{ids}; medagent serve publishes them at {base}/.well-known/jwks.json")
 
     async def _token(self, ehr: Ehr) -> tuple[Finding, Authorization | None]:
         if ehr.backend is None:

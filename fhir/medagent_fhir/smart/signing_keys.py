@@ -69,9 +69,9 @@ class SigningKeys:
         fetch it, which is when this returns. Raises SettingsError while an earlier rotation still waits for that."""
         made_at = self._clock.now()
         for alg in self._algorithms:
-            newest = self._published(alg)[0]
-            if newest.made_at + _PUBLISHED_FIRST > self._clock.now():
-                when = newest.made_at + _PUBLISHED_FIRST
+            found = self._found(alg)  # none: the first ones are made below
+            if found and found[0].made_at + _PUBLISHED_FIRST > self._clock.now():
+                when = found[0].made_at + _PUBLISHED_FIRST
                 raise SettingsError(f"The newest {alg} key is not in use before {when:%H:%M:%S} UTC: rotate after that")
         for alg in self._algorithms:
             self._generate(alg)
