@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import groupby
 from typing import Any
+from urllib.parse import unquote
 
 from medagent.store import AuditedEvent
 
@@ -52,7 +53,7 @@ def told(body: Mapping[str, Any]) -> dict[str, str] | None:
         "answer": ", sha256 ".join(filter(None, (answer.get("http-status"), answer.get("response-sha256")))),
         "took": _took(event["period"]),
         "user": next((_reference(one["who"]) for one in event["agent"] if one["requestor"]), ""),
-        "token": next((one["policy"][0].rpartition(":")[2] for one in event["agent"] if "policy" in one), ""),
+        "token": next((unquote(one["policy"][0].rpartition(":")[2]) for one in event["agent"] if "policy" in one), ""),
         "exchange": transaction.get("what", {}).get("identifier", {}).get("value", ""),
     }
     return {name: said for name, said in parts.items() if said}
