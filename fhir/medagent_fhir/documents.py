@@ -14,7 +14,7 @@ import msgspec
 from medagent.evidence import SourceRef
 from medagent_fhir.references import References
 from medagent_fhir.statements import ElementError, decode, source_ref
-from medagent_fhir.wire import Attachment, Binary, DiagnosticReport, DocumentReference
+from medagent_fhir.wire import Attachment, Binary, DiagnosticReport, DocumentReference, Reference
 
 _document = msgspec.json.Decoder(DocumentReference, float_hook=Decimal)
 _report = msgspec.json.Decoder(DiagnosticReport, float_hook=Decimal)
@@ -38,8 +38,10 @@ class AttachedText(msgspec.Struct, frozen=True):
 class Attachments:
     """Reads the texts of a document on demand: they are the larger part of many charts and seldom looked at."""
 
-    def __init__(self, references: References) -> None:
+    def __init__(self, references: References, patient: str) -> None:
+        """`patient`: `Patient/id` whose texts they are."""
         self._references = references
+        self._patient = patient
 
     def texts(self, source: SourceRef, data: bytes) -> list[tuple[AttachedText, bytes]]:
         """The texts of a document or report, each with the bytes of the resource that holds it."""
@@ -63,11 +65,20 @@ class Attachments:
             said = decode(_binary, data)
         except ElementError:  # found out only now, since it is read on demand: it carries no text that can be read
             return []
-        text = _plain_text(said.data, said.content_type) if said.data is not None else None
+        if said.data is None or self._is_anothers(said.security_context, resource.full_url):
+            return []
+        text = _plain_text(said.data, said.content_type)
         if text is None:
             return []
         source = source_ref(resource)
         return [(AttachedText(source, "/data", text, said.content_type), data)]
+
+    def _is_anothers(self, context: Reference | None, origin: str | None) -> bool:
+        """Whether another patient's access rules hold for a Binary, which has no subject (standards: 11)."""
+        if context is None or not context.reference:
+            return False
+        named = self._references.find(context.reference, "Patient", origin)
+        return named.uri != self._patient if named is not None else "Patient/" in context.reference
 
 
 def _attachments(resource_type: str, data: bytes) -> list[tuple[str, Attachment]]:

@@ -116,7 +116,7 @@ class FileChartSource:
             skips((*index.contents.unread, *record.unread)),
             after(fact.end, instant) or snapshot.past,
             tuple(sorted({version.full_url for version in versions if version.full_url})),
-            Attachments(index.references),
+            Attachments(index.references, key),
         )
 
     def _index(self) -> _Index:

@@ -58,7 +58,7 @@ _LABELS = frozenset({"security", "securityLabel"})
 """Elements that hold nothing but labels, so that one without a system is a label, too."""
 
 _WRITTEN = re.compile(r'[^\s|"\\]+\|[^\s|"\\*]+( [^\s|"\\*]+)*\*?')
-_CODE = re.compile(rb'"code"\s*:\s*"([^"]*)')
+_CODE = re.compile(rb'"code"\s*:\s*"\s*([^"]*?)\s*"')
 _ESCAPED = re.compile(rb"\\[u/]")
 """Ways to write a letter of a code, or of the word `code`, otherwise."""
 
@@ -147,6 +147,7 @@ class _Codes:
 
     def tell(self, system: str | None, code: str, is_label: bool) -> bool:
         """Whether a coding is one of these."""
+        code = code.strip()
         if system is None:
             return is_label and code in self.labels
         system = _one_name(system)

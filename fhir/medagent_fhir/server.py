@@ -206,7 +206,7 @@ class ServerChart(SnapshotChart):
             self._skipped_of(taken),
             past,
             self._retrieval.references.names_of(self._retrieval.patient),
-            Attachments(self._retrieval.references),
+            Attachments(self._retrieval.references, patient_fact.source.uri),
         )
 
     async def provide(self, resource_types: Collection[str]) -> None:

@@ -149,3 +149,20 @@ def test_the_text_of_a_document_stands_in_it_or_in_a_binary(tmp_path: Path) -> N
     assert (one.text, one.pointer, one.decode) == ("note one", "/content/0/attachment/data", "base64")
     assert (two.text, two.pointer, two.source.uri) == ("note two", "/data", "Binary/b")
     assert b"bm90ZSB0d28=" in chart.slice_of(two.source.sha256)
+
+
+@pytest.mark.parametrize(
+    ("context", "is_told"),
+    [
+        pytest.param(f"Patient/{fhir.SUBJECT}", True, id="of the patient"),
+        pytest.param("DocumentReference/linked", True, id="of the document"),
+        pytest.param("Patient/somebody-else", False, id="of another patient, who is not here"),
+        pytest.param("https://ehr.example/fhir/Patient/1", False, id="of another server's patient"),
+    ],
+)
+def test_a_text_under_another_patients_access_rules_is_not_told(tmp_path: Path, context: str, is_told: bool) -> None:
+    linked = fhir.document_reference({"contentType": "text/plain", "url": "Binary/b"}, id="linked")
+    held = fhir.binary("bm90ZSB0d28=", id="b", securityContext=fhir.reference(context))
+    chart = fhir.chart(tmp_path, linked, held)
+    [document] = fhir.facts(chart, "DocumentReference")
+    assert bool(chart.texts(document.id)) is is_told

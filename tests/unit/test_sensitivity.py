@@ -91,6 +91,7 @@ ESCAPED = (
     pytest.param("security", r"secur\u0069ty", id="a letter of what holds it"),
     pytest.param(ACT, ACT.replace("/", r"\/"), id="strokes of the system"),
     pytest.param('"code": "SUD"', '"code"\n :\t"SUD"', id="white space between"),
+    pytest.param('"SUD"', '" SUD  "', id="white space around the code"),
 )
 
 
