@@ -113,7 +113,7 @@ class FileChartSource:
             instant,
             [snapshot],
             self._completeness(index, record),
-            skips((*index.contents.unread, *record.unread)),
+            (*record.hidden, *skips((*index.contents.unread, *record.unread))),
             after(fact.end, instant) or snapshot.past,
             tuple(sorted({version.full_url for version in versions if version.full_url})),
             Attachments(index.references, key),

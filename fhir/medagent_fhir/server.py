@@ -247,5 +247,6 @@ class ServerChart(SnapshotChart):
             for name, one in taken.items()
             for reason in one.fetched.reasons
         )
+        hidden = (one for each in taken.values() for one in each.record.hidden)
         unread = (one for each in taken.values() for one in (*each.fetched.unread, *each.record.unread))
-        return (*types, *skips(unread), *self._retrieval.skipped)
+        return (*types, *hidden, *skips(unread), *self._retrieval.skipped)

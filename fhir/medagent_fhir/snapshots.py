@@ -18,11 +18,12 @@ import msgspec
 from medagent.errors import ChartError
 from medagent.evidence import VOID, Coding, Fact, Role, Status
 from medagent.intervals import RESOLUTION, Interval
+from medagent.records import Skipped
 from medagent_fhir.clinical import READERS
 from medagent_fhir.containers import Container, Resource, Slice, Unread
 from medagent_fhir.patients import patient_fact
 from medagent_fhir.references import References
-from medagent_fhir.sensitivity import Sensitivity
+from medagent_fhir.sensitivity import Sensitivity, withheld
 from medagent_fhir.statements import ElementError, Parts, Shared, Source, Withheld
 
 _KEPT = 5_000  # resources whose statements are not decoded again for their facts: 7 MB, all of an ordinary chart
@@ -94,6 +95,11 @@ class Record:
     _read: list[_Read] = field(default_factory=list)
     _stated: dict[str, list[Parts]] = field(default_factory=dict)
     """What the first of the resources state, by hash."""
+
+    @property
+    def hidden(self) -> tuple[Skipped, ...]:
+        """What the site's policy does not show, by type and number alone (clinical: 19)."""
+        return tuple(Skipped(where=name, reason=withheld(count)) for name, count in sorted(self.withheld.items()))
 
     @classmethod
     def of(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`medagent ehr`: what the site works with, whether an EHR will do, and what to do where it will not."""
+"""The command `medagent ehr`: what the site works with, whether an EHR will do, and what to do where it will not."""
 
 import asyncio
 import json

@@ -12,6 +12,7 @@ from builders import fhir
 from medagent.chart import AsOf
 from medagent.evidence import Query, Reading
 from medagent.value_sets import ValueSet
+from medagent_workflows.gathering import threshold
 
 HBA1C = ValueSet(id="hba1c", title="HbA1c", kind="observation", source="test", codes={"LOINC": ("4548-4",)})
 METFORMIN = ValueSet(
@@ -183,3 +184,16 @@ def test_a_planned_visit_is_not_the_newest_entry(tmp_path: Path) -> None:
     chart = fhir.chart(tmp_path, RESULT, planned)
     assert chart.as_of.isoformat() == "2024-03-01T23:59:59.999999+00:00"
     assert not chart.past
+
+
+def test_what_the_sites_policy_does_not_show_is_said_by_number_alone(tmp_path: Path) -> None:
+    """clinical: 19"""
+    restricted = {"security": [{"system": "http://terminology.hl7.org/CodeSystem/v3-Confidentiality", "code": "R"}]}
+    hidden = fhir.observation("4548-4", "9.9", "%", id="hidden", meta=restricted)
+    chart = fhir.chart(tmp_path, RESULT, hidden)
+    said = "1 entry is not shown here by the site's policy"
+    assert [(one.where, one.reason) for one in chart.skipped] == [("Observation", said)]
+    assert chart.read(Query(resource_types=("Observation",)), {}).incomplete_because == (f"Observation: {said}",)
+    assert threshold(chart, "UTC").banners[:1] == (
+        "Not read completely: Observation. What would rest on that is unknown.",
+    )

@@ -368,7 +368,9 @@ class TestSensitivity:
 
         assert "s" not in members(chart, "Observation")
         assert because(chart, "Observation") == "Observation: 1 entry is not shown here by the site's policy"
-        assert chart.skipped == ()
+        assert [(one.where, one.reason) for one in chart.skipped] == [
+            ("Observation", "1 entry is not shown here by the site's policy")
+        ]
 
     @pytest.mark.parametrize("lacks", [(), ("include",)], ids=["included", "read one by one"])
     def test_an_order_of_a_sensitive_drug_is_withheld_with_it(self, lacks: tuple[str, ...]) -> None:  # clinical: 19
