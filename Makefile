@@ -64,8 +64,9 @@ test-rest: $(VENV)/.dev
 bench: $(VENV)/.dev  ## Measure speed and memory. Prints numbers, judges none.
 	$(BIN)/pytest -s -m bench tests/bench/bench_*.py $(ARGS)
 
-soak: $(VENV)/.dev  ## 100 killed runs on each database, then the slow and the killing tests one by one, ten times over.
+soak: $(VENV)/.dev  ## 100 killed runs on each database, 1,200 drafts of models that know nothing, then slow and killing tests ten times over.
 	MEDAGENT_SOAK_KILLED_RUNS=100 $(BIN)/pytest -q -m chaos $(ARGS) tests/flow/test_killed_runs.py || test $$? -eq 5
+	MEDAGENT_SOAK_DRAFTS=1000 MEDAGENT_SOAK_SMOLLM2_DRAFTS=200 $(BIN)/pytest -q -s $(ARGS) tests/vllm/test_soak.py
 	@for round in 1 2 3 4 5 6 7 8 9 10; do echo "Round $$round of 10"; \
 		$(BIN)/pytest -q -m "slow or chaos" $(ARGS) || { test $$? -eq 5 && echo "No test is marked: slow or chaos." && break; } || exit 1; \
 	done
