@@ -60,7 +60,7 @@ def commands() -> set[str]:
 
 def named_commands(text: str) -> Iterator[str]:
     """Commands as code shows them; `audit list|show` names two."""
-    for words in re.findall(r"(?:`|bin/|^|: )medagent ([a-z]+(?: [a-z|]+)?)", text, re.MULTILINE):
+    for words in re.findall(r"(?:`|bin/|^|: )medagent ([a-z]+(?: [a-z][a-z|-]*)?)", text, re.MULTILINE):
         first, _, rest = words.partition(" ")
         yield from (f"{first} {one}".strip() for one in rest.split("|"))
 
