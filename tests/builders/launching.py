@@ -101,7 +101,7 @@ def serving(home: Path, listener: socket.socket, *ehrs: Hospital, **settings: An
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="web")
         thread.start()
         try:
-            _wait(lambda: server.started or not thread.is_alive())
+            wait(lambda: server.started or not thread.is_alive())
             with ExitStack() as closing:
                 yield Serving(url, services, closing)
         finally:
@@ -150,11 +150,11 @@ class Browser:
             pages.append(self.get(path))
             return "In preparation" not in pages[-1].text
 
-        _wait(is_done)
+        wait(is_done)
         return pages[-1]
 
 
-def _wait(is_done: Any) -> None:
+def wait(is_done: Any) -> None:
     until = time.monotonic() + PATIENCE
     while not is_done():
         assert time.monotonic() < until, "nothing came of it in time"

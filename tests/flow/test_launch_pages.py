@@ -12,8 +12,9 @@ import httpx
 import pytest
 from builders.hospital import Hospital, hospital
 from builders.hospital_faults import status
-from builders.launching import Serving, ehr_toml, listening, serving, smart_for
+from builders.launching import Serving, ehr_toml, listening, serving, smart_for, wait
 from builders.program import SAMPLES, Program
+from builders.store import Records, request
 
 from medagent.canonical import parse_json
 
@@ -306,6 +307,23 @@ def test_every_call_stands_in_the_log_on_behalf_of_who_launched(tmp_path: Path) 
             if request.path.startswith("/fhir/") and "well-known" not in request.path
         ]
         assert len(calls) == len(asked)
+
+
+def test_the_log_is_sealed_again_once_the_database_takes_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """standards: 52"""
+    with a_site(tmp_path, seal_interval_seconds=0.05) as (_, web):
+        before = web.services.store.newest_note("local")
+        with Records(tmp_path / "records").refusing("checkpoints", "away"):
+            request(web.services.store)
+            wait(lambda: "log_not_sealed" in caplog.text)
+        wait(lambda: web.services.store.newest_note("local") not in (None, before))
+        assert web.services.store.verify("local").ok
+
+
+def test_a_page_that_is_not_there_leads_nowhere_else(tmp_path: Path) -> None:
+    with a_site(tmp_path) as (_, web):
+        answer = httpx.get(f"{web.url}/launch/", headers={"Host": "elsewhere.example"}, trust_env=False)
+        assert (answer.status_code, "location" in answer.headers) == (404, False)
 
 
 def test_serve_says_what_to_register_answers_and_ends_in_order(tmp_path: Path) -> None:

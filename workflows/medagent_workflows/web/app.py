@@ -79,6 +79,7 @@ def build_app(web: Web) -> FastAPI:
     """The application. Whoever serves it runs its lifespan: models, runs and the sealing of the log belong to that."""
     pages = _Pages(web)
     app = FastAPI(title="MedAgent", docs_url=None, redoc_url=None, openapi_url=None, lifespan=pages.lifespan)
+    app.router.redirect_slashes = False  # it would lead to whatever host the request names
     app.state.prefix = web.cookies.prefix
     for path, handler, method in (
         ("/", pages.start, "GET"),
@@ -241,10 +242,14 @@ def _single(request: Request, name: str) -> str | None:
 
 
 async def _sealed(services: Services) -> None:
-    """Seals the log at the site's interval, so that what is recorded is soon beyond unseen changes."""
+    """Seals the log at the site's interval, so that what is recorded is soon beyond unseen changes. Where it fails, it
+    is said and tried again: the database may be away for a while."""
     while True:
         await asyncio.sleep(services.settings.seal_interval_seconds)
-        await asyncio.to_thread(services.store.seal)
+        try:
+            await asyncio.to_thread(services.store.seal)
+        except MedAgentError as error:
+            _log.error("log_not_sealed error=%s: %s", type(error).__name__, error)
 
 
 def _answers(status: int, advice: str) -> Callable[[Request, Exception], Response]:
