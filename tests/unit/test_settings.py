@@ -66,9 +66,7 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
         pytest.param("MODEL_TEMPERATURE", "nan", "MEDAGENT_MODEL_TEMPERATURE: ", id="a temperature that is none"),
         pytest.param("PUBLIC_URL", "ward.example", "MEDAGENT_PUBLIC_URL: is no https", id="a host that is no URL"),
         pytest.param("PUBLIC_URL", "http://medagent.example", "PUBLIC_URL: needs https", id="a public URL without TLS"),
-        pytest.param(
-            "PUBLIC_URL", "https://a:b@ward.example", "PUBLIC_URL: holds more", id="a URL with a password"
-        ),
+        pytest.param("PUBLIC_URL", "https://a:b@ward.example", "PUBLIC_URL: holds more", id="a URL with a password"),
         pytest.param("PUBLIC_URL", "https://medagent.example/?a=1", "PUBLIC_URL: holds more", id="a URL with a query"),
         pytest.param("FHIR_CONCURRENCY", "1000", "MEDAGENT_FHIR_CONCURRENCY: ", id="more calls than an EHR bears"),
         pytest.param("FHIR_SECONDS", "inf", "MEDAGENT_FHIR_SECONDS: ", id="a call without an end"),
