@@ -96,8 +96,8 @@ class References:
         return self._identified(wanted, system, value)
 
     def _identified(self, wanted: str, system: str, value: str) -> Resource | None:
-        if not value:
-            return None  # a system alone identifies nobody
+        if not system or not value:
+            return None  # a number means somebody only within its system, and a system alone nobody
         index = self._by_identifier  # pages are judged in threads, too
         if index is None:
             index = self._by_identifier = self._index_identifiers()

@@ -44,6 +44,7 @@ THEIRS: Cases = [
 UNCERTAIN: Cases = [
     ("the same id on another server", {"reference": "https://elsewhere.example/fhir/Patient/patient-1"}, None, {}),
     ("a urn that stands nowhere", {"reference": URN}, None, {}),
+    ("an identifier without its system", {"identifier": {"value": "7"}}, None, {"identifier": [{"value": "7"}]}),
     ("an identifier of nobody here", {"identifier": {"system": "urn:numbers", "value": "8"}}, None, NUMBERED),
     ("a contained patient", {"reference": "#p"}, None, {}),
     ("nobody at all", {"display": "somebody"}, None, {}),

@@ -159,6 +159,7 @@ def test_a_good_token_is_believed(issuer: Issuer, token: Callable[[], str]) -> N
         pytest.param(lambda: signed(without("sub")), id="nobody"),
         pytest.param(lambda: signed(CLAIMS | {"nonce": "nonce-2"}), id="of another launch"),
         pytest.param(lambda: signed(CLAIMS | {"nonce": ["nonce-1"]}), id="a nonce in a list"),
+        pytest.param(lambda: signed(CLAIMS | {"nonce": "\ud800"}), id="a nonce of half a sign"),
         pytest.param(lambda: signed(without("nonce")), id="no nonce"),
         pytest.param(lambda: signed(key=rsa(1), kid="rsa-0"), id="another's signature"),
         pytest.param(lambda: signed(key=rsa(1)), id="a key that the issuer does not publish"),

@@ -87,7 +87,7 @@ class IdTokens:
         if len(_several(claims["aud"])) > 1 and claims.get("azp") != expected.client_id:
             raise _refused(peer, "is for several, and not issued to us (azp)")
         nonce = claims.get("nonce")
-        if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), expected.nonce.encode()):  # (3)
+        if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(errors="replace"), expected.nonce.encode()):  # (3)
             raise _refused(peer, "answers another launch (nonce)")
         return claims
 
