@@ -85,6 +85,11 @@ def signed(
     return jwt.encode(said, dict(claims), key, registry=registry)
 
 
+def signed_text(claims: str) -> str:
+    """What no encoder would write."""
+    return jws.serialize_compact({"alg": "RS256", "kid": rsa().kid}, claims, rsa(), algorithms=["RS256"])
+
+
 def without(name: str) -> dict[str, Any]:
     return {key: value for key, value in CLAIMS.items() if key != name}
 
@@ -159,7 +164,7 @@ def test_a_good_token_is_believed(issuer: Issuer, token: Callable[[], str]) -> N
         pytest.param(lambda: signed(without("sub")), id="nobody"),
         pytest.param(lambda: signed(CLAIMS | {"nonce": "nonce-2"}), id="of another launch"),
         pytest.param(lambda: signed(CLAIMS | {"nonce": ["nonce-1"]}), id="a nonce in a list"),
-        pytest.param(lambda: signed(CLAIMS | {"nonce": "\ud800"}), id="a nonce of half a sign"),
+        pytest.param(lambda: signed_text(json.dumps(CLAIMS | {"nonce": "\ud800"})), id="a nonce of half a sign"),
         pytest.param(lambda: signed(without("nonce")), id="no nonce"),
         pytest.param(lambda: signed(key=rsa(1), kid="rsa-0"), id="another's signature"),
         pytest.param(lambda: signed(key=rsa(1)), id="a key that the issuer does not publish"),

@@ -87,7 +87,8 @@ class IdTokens:
         if len(_several(claims["aud"])) > 1 and claims.get("azp") != expected.client_id:
             raise _refused(peer, "is for several, and not issued to us (azp)")
         nonce = claims.get("nonce")
-        if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(errors="replace"), expected.nonce.encode()):  # (3)
+        said = nonce.encode(errors="replace") if isinstance(nonce, str) else b""
+        if not hmac.compare_digest(said, expected.nonce.encode()):  # (3)
             raise _refused(peer, "answers another launch (nonce)")
         return claims
 
