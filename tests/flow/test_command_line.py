@@ -139,7 +139,7 @@ WRONG = {
     "a server that is reached in the clear": (
         ["recommend", "--fhir", "http://ehr.invalid/fhir", "--patient", "1"],
         2,
-        "give the FHIR base URL as https",
+        "http is for this machine alone",
     ),
     "a password within the address": (
         ["recommend", "--fhir", "https://me:secret@ehr.invalid/fhir", "--patient", "1"],

@@ -297,6 +297,7 @@ def _no_other_token(ehr: Hospital, answer: Fault) -> None:
     ehr.on("token", answer)
 
 
+@pytest.mark.slow
 def test_runs_and_failures_write_no_token_and_no_person_anywhere(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -407,6 +408,7 @@ def _up(url: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("it does not answer")
 
 
+@pytest.mark.slow
 def test_a_served_launch_writes_no_token_and_no_person_anywhere(tmp_path: Path) -> None:
     """standards: 15, 48"""
     with listening() as taken:
@@ -473,6 +475,7 @@ def test_a_served_launch_writes_no_token_and_no_person_anywhere(tmp_path: Path) 
     assert people.within(tmp_path / "home") == {}
 
 
+@pytest.mark.slow
 def test_the_command_writes_no_token_and_no_person_but_what_it_is_asked_for(tmp_path: Path) -> None:
     """standards: 15"""
     with site(tmp_path, chart(), page=3) as at:
