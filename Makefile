@@ -29,7 +29,7 @@ demo: $(VENV)/.base  ## See what MedAgent says about the sample patients, and a 
 	@$(BIN)/medagent demo
 
 test: $(VENV)/.dev  ## Run the tests: offline, minutes. Writes what `make coverage` judges.
-	$(PYTEST) -m "not ($(MARKED) or bench)" --cov --cov-report= --cov-fail-under=0
+	$(PYTEST) --dist worksteal -m "not ($(MARKED) or bench)" --cov --cov-report= --cov-fail-under=0
 
 check: static coverage  ## Lint, format, types, import contracts, licences, branch coverage. Changes nothing.
 
